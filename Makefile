@@ -1,0 +1,74 @@
+# Every target sets up what it needs; nothing is installed by hand.
+
+# The first Python that is new enough and can make virtual environments; `make PYTHON=...` chooses another.
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	if $$python -c '$(USABLE)' 2>/dev/null; then echo $$python; break; fi; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := .venvs/demo
+VERSIONS := 3.11 3.12 3.13
+TYPED = $(foreach folder,asyncpq tests bench docs/examples,$(if $(wildcard $(folder)/*.py),$(folder)))
+PIP := -m pip install -qq --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo lint types test soak bench test-all clean $(VERSIONS:%=test-%)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+define make_venv
+	@test -n "$(1)" || { echo "No Python 3.11 or newer with the venv module was found." \
+		"Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "$(2): $(1), $(3)"
+	@"$(1)" -m venv $(2)
+	@$(2)/bin/python $(PIP) --editable '$(3)'
+	@touch $(2)/.stamp
+endef
+
+$(VENV)/.stamp: pyproject.toml
+	$(call make_venv,$(PYTHON),$(VENV),.[dev$(comma)sqlite$(comma)cbor2$(comma)cli])
+
+$(DEMO)/.stamp: pyproject.toml
+	$(call make_venv,$(PYTHON),$(DEMO),.)
+
+comma := ,
+
+venv: $(VENV)/.stamp ## make .venv with everything that development needs
+
+demo: $(DEMO)/.stamp ## take over a directory that persist-queue wrote, and show what happens
+	@$(DEMO)/bin/python docs/examples/take_over.py
+
+lint: $(VENV)/.stamp ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.stamp ## mypy --strict
+	$(BIN)/mypy --strict $(TYPED)
+
+test: lint types ## what CI runs: lint, types and pytest
+	$(BIN)/pytest $(ARGS)
+
+soak: $(VENV)/.stamp ## the tests that run for minutes
+	$(BIN)/pytest -m soak --timeout=0 $(ARGS)
+
+bench: $(VENV)/.stamp ## measure, and print the table of figures
+	$(BIN)/python -m bench $(ARGS)
+
+test-all: $(VERSIONS:%=test-%) ## pytest on each of Python 3.11, 3.12 and 3.13 that is installed
+
+$(VERSIONS:%=test-%): test-%:
+	@for python in python$* $$HOME/.pyenv/versions/$*.*/bin/python; do \
+		if "$$python" -c '$(USABLE)' 2>/dev/null; then \
+			$(MAKE) --no-print-directory PYTHON="$$python" .venvs/$*/.stamp || exit 1; \
+			echo "Python $*"; exec .venvs/$*/bin/pytest $(ARGS); \
+		fi; \
+	done; echo "Python $*: not installed, left out"
+
+$(VERSIONS:%=.venvs/%/.stamp): .venvs/%/.stamp: pyproject.toml
+	$(call make_venv,$(PYTHON),.venvs/$*,.[dev$(comma)sqlite$(comma)cbor2$(comma)cli])
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .venvs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov
+	find asyncpq tests bench docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

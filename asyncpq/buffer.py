@@ -1,0 +1,279 @@
+"""The read side: records between the read cursor and the head, as far as they are in memory.
+
+    file:    r r r r r r r r r r r r r r r r r r r r r r
+                   ^cursor        ^end of the blocks    ^head
+    blocks:        [r r r r r r r r]                         read ahead, READ_AHEAD bytes at a time
+    recent:                        [r r r r r r r ...]       just written, at most RECENT_MAX bytes
+
+Recent records follow the blocks without a gap, or there are none; then a thread reads the next block.  So memory
+does not grow with the backlog, and a consumer that keeps up costs no read.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncpq.errors import CorruptRecord
+from asyncpq.layout import Position, chunk_name
+from asyncpq.serializers import Damaged, Torn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asyncpq.files import Files
+    from asyncpq.serializers import Serializer
+
+READ_AHEAD: Final = 256 * 1024  # bytes taken from the chunks at a time
+RECENT_MAX: Final = 1024 * 1024  # bytes of just written records kept for a consumer that keeps up
+
+
+class NeedsRead(Exception):
+    """The next record is not in memory, or not all of it: `ask` says how many bytes to read."""
+
+    def __init__(self, ask: int) -> None:
+        self.ask = ask
+
+
+@dataclass(order=True, slots=True)
+class Returned:
+    """An item that a cancelled autosave get gave back."""
+
+    number: int
+    position: Position = field(compare=False)
+    item: Any = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes of one chunk from some offset on; *complete*: up to the end of what may be read there."""
+
+    chunk: int
+    data: bytes
+    complete: bool
+
+
+def read_blocks(files: Files, dirfd: int, start: Position, end: tuple[int, int], ask: int) -> list[Block]:
+    """Read about *ask* bytes from *start* on, never beyond *end* (chunk, offset), for a worker thread.
+
+    A chunk that is gone reads as empty.
+    """
+    blocks: list[Block] = []
+    chunk, offset = start.chunk, start.offset
+    while ask > 0 and chunk <= end[0]:
+        block = _read_block(files, dirfd, chunk, offset, end[1] if chunk == end[0] else None, ask)
+        blocks.append(block)
+        if not block.complete or (not block.data and chunk == start.chunk):
+            break
+        ask -= len(block.data)
+        chunk, offset = chunk + 1, 0
+    return blocks
+
+
+def _read_block(files: Files, dirfd: int, chunk: int, offset: int, limit: int | None, ask: int) -> Block:
+    try:
+        fd = files.open_read(dirfd, chunk_name(chunk))
+    except FileNotFoundError:
+        return Block(chunk, b"", complete=True)
+    try:
+        end = files.size(fd)
+        end = end if limit is None else min(end, limit)
+        parts = []
+        # One read may return less than was asked for: Linux reads 2 GiB at most.
+        while offset < end and ask > 0 and (part := files.pread(fd, min(ask, end - offset), offset)):
+            parts.append(part)
+            offset += len(part)
+            ask -= len(part)
+        return Block(chunk, parts[0] if len(parts) == 1 else b"".join(parts), offset >= end)
+    finally:
+        files.close(fd)
+
+
+class ReadBuffer:
+    """The read cursor, and what lies before it in memory.  Only for the event loop's thread."""
+
+    def __init__(self, path: Path, serializer: Serializer, chunksize: int, tail: Position, size: int) -> None:
+        """Start at *tail*, with *size* records stored and none in memory."""
+        self._path, self._serializer, self._chunksize = path, serializer, chunksize
+        self._loads, self._decode = serializer.loads, serializer.decode
+        self.chunk, self.count, self.offset = tail
+        # Sequence numbers: records stored, handed out, and in memory without a gap from the cursor on.
+        self.stored, self.got, self._reach = size, 0, 0
+        self._block = b""
+        self._at = 0
+        self._complete = False
+        self._more: deque[Block] = deque()
+        self._recent: deque[bytes] = deque()
+        self._recent_bytes = 0
+        self.returned: list[Returned] = []  # handed out first
+
+    @property
+    def cursor(self) -> Position:
+        """Where the next record is read."""
+        return Position(self.chunk, self.count, self.offset)
+
+    @property
+    def ready(self) -> int:
+        """How many items can be handed out."""
+        return self.stored - self.got + len(self.returned)
+
+    @property
+    def at(self) -> tuple[int, Position]:
+        """The number and the position of the next item."""
+        if self.returned:
+            return self.returned[0].number, self.returned[0].position
+        return self.got, self.cursor
+
+    def give_back(self, number: int, position: Position, item: Any) -> None:
+        """Let *item*, which was read at *position*, be the next one again."""
+        bisect.insort(self.returned, Returned(number, position, item))
+
+    def added(self, record: bytes) -> None:
+        """Count a record that was stored, and keep it if it follows what is in memory."""
+        stored = self.stored
+        self.stored = stored + 1
+        if self._reach != stored:
+            if self.got != stored:
+                return
+            self._reach = stored  # the consumer has caught up: everything from here on follows
+        size = self._recent_bytes + len(record)
+        if size <= RECENT_MAX:
+            self._recent.append(record)
+            self._recent_bytes = size
+            self._reach = stored + 1
+
+    def take(self) -> Any:
+        """Return the next item and move the cursor behind it.
+
+        Raises:
+            NeedsRead: its record is not in memory.
+            CorruptRecord: it cannot be read; the cursor stays.
+        """
+        if self.returned:
+            return self.returned.pop(0).item
+        if self._at < len(self._block):
+            value, end = self._decode_block()
+            length = end - self._at
+            self._at = end
+        elif self._recent and not self._more:
+            record = self._recent[0]
+            try:
+                value = self._loads(record)
+            except (Damaged, Torn) as error:
+                raise self.corrupt(str(error)) from error
+            length = len(record)
+            self._recent.popleft()
+            self._recent_bytes -= length
+        else:
+            self._next_block()
+            return self.take()
+        self._advance(length)
+        return value
+
+    def record(self) -> bytes:
+        """Return the next record as bytes and leave it: as `take`."""
+        if self._at < len(self._block):
+            return self._block[self._at : self._skip_block()]
+        if self._recent and not self._more:
+            return self._recent[0]
+        self._next_block()
+        return self.record()
+
+    def drop(self, length: int) -> None:
+        """Move the cursor behind the record of *length* bytes that `record` returned."""
+        if self._at < len(self._block):
+            self._at += length
+        else:
+            self._recent_bytes -= len(self._recent.popleft())
+        self._advance(length)
+
+    def peek(self) -> Any:
+        """Return the next item and leave it: as `take`."""
+        if self.returned:
+            return self.returned[0].item
+        if self._at < len(self._block):
+            return self._decode_block()[0]
+        if self._recent and not self._more:
+            try:
+                return self._loads(self._recent[0])
+            except (Damaged, Torn) as error:
+                raise self.corrupt(str(error)) from error
+        self._next_block()
+        return self.peek()
+
+    def _advance(self, length: int) -> None:
+        self.got += 1
+        count = self.count + 1
+        if count == self._chunksize:
+            self.chunk, self.count, self.offset = self.chunk + 1, 0, 0
+            self._block, self._at = b"", 0  # whatever lies behind the last record of a chunk is no record
+        else:
+            self.count = count
+            self.offset += length
+
+    def _decode_block(self) -> tuple[Any, int]:
+        try:
+            return self._decode(self._block, self._at)
+        except Torn:
+            raise self._torn() from None
+        except Damaged as error:
+            raise self.corrupt(str(error)) from error
+
+    def _skip_block(self) -> int:
+        try:
+            return self._serializer.skip(self._block, self._at)
+        except Torn:
+            raise self._torn() from None
+        except Damaged as error:
+            raise self.corrupt(str(error)) from error
+
+    def _torn(self) -> Exception:
+        """Tell a record that the block cut short from one that ends where its chunk does."""
+        if self._complete:
+            return self.corrupt("the record is not whole")
+        return NeedsRead(READ_AHEAD if self._at else 2 * max(len(self._block), READ_AHEAD))
+
+    def corrupt(self, why: str) -> CorruptRecord:
+        """Return the error for the record at the cursor."""
+        return CorruptRecord(self._path / chunk_name(self.chunk), self.offset, why)
+
+    # -- blocks ---------------------------------------------------------------------------------------------
+
+    def _next_block(self) -> None:
+        """Go on with the next block in memory; raise NeedsRead when there is none."""
+        if not self._more or self._more[0].chunk != self.chunk:
+            raise NeedsRead(READ_AHEAD)
+        block = self._more.popleft()
+        if not block.data:
+            raise NeedsRead(READ_AHEAD)
+        self._block, self._at, self._complete = block.data, 0, block.complete
+
+    def fill(self, start: Position, blocks: list[Block], reached: int | None) -> None:
+        """Take blocks that were read from *start* on; they hold every record up to number *reached*, if given.
+
+        Raises:
+            CorruptRecord: there is no byte where the next record must be.
+        """
+        if start != self.cursor:
+            return  # the cursor went on meanwhile (clear, compact)
+        self._recent.clear()
+        self._recent_bytes = 0
+        self._block, self._at = b"", 0
+        self._more = deque(blocks)
+        self._reach = -1 if reached is None else reached
+        if not blocks or not blocks[0].data:
+            self._more.clear()
+            self._reach = -1
+            raise self.corrupt(f"the chunk ends here, after {self.count} records")
+        self._next_block()
+
+    def jump(self, position: Position, records: int) -> None:
+        """Move the cursor over *records* to *position*; nothing is in memory afterwards."""
+        self.chunk, self.count, self.offset = position
+        self.got += records
+        self._block, self._at = b"", 0
+        self._more.clear()
+        self._recent.clear()
+        self._recent_bytes, self._reach = 0, -1

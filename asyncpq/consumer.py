@@ -1,0 +1,241 @@
+"""Getting: who waits for an item, and how the next one comes into memory.
+
+    get ──┬─ now:      an item is in memory, and nobody came before                usually
+          └─ in turn:  wait for a promise; then, one at a time: read, set aside,
+                       take; with autosave: commit, or give it back
+
+A promise stands for an item that is stored.  It is held until the item has been taken, so nobody who comes later
+gets ahead, and a cancelled caller leaves the item to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from asyncpq.buffer import NeedsRead, read_blocks
+from asyncpq.errors import CorruptRecord, Empty
+from asyncpq.serializers import Damaged, Torn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from asyncpq.buffer import Returned
+    from asyncpq.engine import Engine
+    from asyncpq.files import Files
+    from asyncpq.layout import Position
+
+
+class _PassedOver(Exception):
+    """A damaged record was set aside, and now there is no item for this caller."""
+
+
+class Consumer:
+    """The read side of an open queue."""
+
+    def __init__(self, engine: Engine, files: Files, dirfd: int, *, autosave: bool, skip: bool) -> None:
+        """Read nothing yet.
+
+        Args:
+            engine: the open queue.
+            files: the file system.
+            dirfd: the descriptor of the directory.
+            autosave: a get commits.
+            skip: a damaged record is set aside, instead of raised.
+        """
+        self._engine, self._files, self._dirfd = engine, files, dirfd
+        self._buffer, self._getters = engine.buffer, engine.getters
+        self._serializer = engine.opened.serializer
+        self._autosave, self._skip = autosave, skip
+        self._is_async = self._serializer.is_async
+        self._direct = not autosave and not self._is_async
+        self._reading = asyncio.Lock()
+
+    # -- now ------------------------------------------------------------------------------------------------
+
+    @property
+    def may_take(self) -> bool:
+        """Whether a get that comes now need not wait for an item, for others, or for a commit."""
+        getters = self._getters
+        return (
+            self._direct
+            and not getters.waiting
+            and self._engine.ready > getters.promised
+            and not self._reading.locked()
+        )
+
+    def take_many(self, limit: int) -> list[Any]:
+        """Return up to *limit* items, at least one: as `ReadBuffer.take`; what stops it later is met next time."""
+        buffer = self._buffer
+        limit = min(limit, buffer.ready)
+        items = [buffer.take()]
+        append, take = items.append, buffer.take
+        try:
+            for _ in range(limit - 1):
+                append(take())
+        except (NeedsRead, CorruptRecord):
+            pass
+        return items
+
+    # -- in turn --------------------------------------------------------------------------------------------
+
+    async def get(self, block: bool, timeout: float | None) -> Any:
+        """Return the next item, committed with autosave.  See `AsyncQueue.get`."""
+        number, position, item = await self._in_turn(block, timeout, self._one)
+        if self._autosave:
+            try:
+                await self._commit(position)
+            except BaseException:
+                self._buffer.give_back(number, position, item)
+                self._getters.wake()
+                self._engine.move_back()
+                raise
+        return item
+
+    async def get_many(self, limit: int, timeout: float | None) -> list[Any]:
+        """Return up to *limit* items, with autosave in one commit.  See `AsyncQueue.get_many`."""
+        items: list[Any] = await self._in_turn(True, timeout, lambda: self._several(limit))
+        return items
+
+    async def peek(self, block: bool, timeout: float | None) -> Any:
+        """Return the next item and leave it.  See `AsyncQueue.peek`."""
+        return await self._in_turn(block, timeout, self._front)
+
+    async def _in_turn(self, block: bool, timeout: float | None, use: Callable[[], Awaitable[Any]]) -> Any:
+        """Wait for an item, then return what *use* makes of it; nobody else takes while it runs."""
+        while True:
+            await self._wait(block, timeout)
+            try:
+                async with self._reading:
+                    return await use()
+            except _PassedOver:
+                continue  # perhaps there is another item
+            finally:
+                self._getters.release()
+
+    async def _wait(self, block: bool, timeout: float | None) -> None:
+        """Hold a promise of an item, or raise Empty."""
+        if self._getters.admits():
+            self._getters.promise()
+        elif self._engine.drained:
+            raise self._engine.closed()
+        elif not block or timeout == 0 or not await self._getters.wait(timeout):
+            raise Empty(f"{self._engine.path}: no item")
+
+    async def _one(self) -> tuple[int, Position, Any]:
+        while True:
+            number, position = self._buffer.at
+            try:
+                item = await self._take_async() if self._is_async else self._buffer.take()
+            except (NeedsRead, CorruptRecord) as reason:
+                await self._mend(reason)
+            else:
+                return number, position, item
+
+    async def _front(self) -> Any:
+        while True:
+            try:
+                return (await self._load_async())[0] if self._is_async else self._buffer.peek()
+            except (NeedsRead, CorruptRecord) as reason:
+                await self._mend(reason)
+
+    async def _several(self, limit: int) -> list[Any]:
+        bookmark = self._bookmark()
+        _, position, first = await self._one()
+        items = [first]
+        try:
+            while len(items) < limit and self._buffer.ready > 0:
+                try:
+                    items += await self._more(limit - len(items))
+                except CorruptRecord:
+                    break  # the next call meets it
+            if self._autosave:
+                await self._commit(position)
+        except BaseException:
+            self._rewind(bookmark)
+            if self._autosave:
+                self._engine.move_back()
+            raise
+        return items
+
+    async def _more(self, limit: int) -> list[Any]:
+        if self._is_async:
+            return [await self._take_async()]
+        try:
+            return self.take_many(limit)
+        except NeedsRead as need:
+            await self._fill(need.ask)
+            return []
+
+    # -- memory ---------------------------------------------------------------------------------------------
+
+    async def _mend(self, reason: NeedsRead | CorruptRecord) -> None:
+        """Read from the disk, or set a damaged record aside, so that the next item can be taken."""
+        if self._engine.refusal is not None:
+            raise self._engine.refusal()
+        try:
+            if isinstance(reason, CorruptRecord):
+                raise reason
+            await self._fill(reason.ask)
+        except CorruptRecord:
+            if not self._skip:
+                raise
+            await self._engine.pass_over()
+            if self._buffer.ready < self._getters.promised:
+                raise _PassedOver from None
+
+    async def _fill(self, ask: int) -> None:
+        """Have a thread read what comes next.
+
+        Cancellation: the read goes on and is dropped.
+        """
+        start, end, stored = self._buffer.cursor, self._engine.visible, self._buffer.stored
+        blocks = await self._engine.run(lambda: read_blocks(self._files, self._dirfd, start, end, ask))
+        complete = bool(blocks) and blocks[-1].chunk == end[0] and blocks[-1].complete
+        self._buffer.fill(start, blocks, stored if complete else None)
+
+    async def _take_async(self) -> Any:
+        """Take with a serializer of coroutine functions."""
+        item, length = await self._load_async()
+        if length is None:
+            return self._buffer.take()
+        self._buffer.drop(length)
+        return item
+
+    async def _load_async(self) -> tuple[Any, int | None]:
+        """Return the next item and the length of its record, which a thread finds; None: it was given back."""
+        if self._buffer.returned:
+            return self._buffer.peek(), None
+        record = await self._engine.run(self._buffer.record)
+        try:
+            return await self._serializer.aloads(record), len(record)  # type: ignore[attr-defined]  # where is_async
+        except (Damaged, Torn) as error:
+            raise self._buffer.corrupt(str(error)) from error
+
+    # -- commit, and give back ------------------------------------------------------------------------------
+
+    async def _commit(self, start: Position) -> None:
+        """Commit autosave gets from *start* on.  No chunk is removed before they have returned."""
+        waiting = self._engine.commit_tail()
+        if waiting is None:
+            return
+        autosaving = self._engine.autosaving
+        autosaving.append(start.chunk)
+        try:
+            await waiting
+        finally:
+            autosaving.remove(start.chunk)
+        self._engine.reclaim_later()
+
+    def _bookmark(self) -> tuple[list[Returned], Position, int]:
+        return self._buffer.returned[:], self._buffer.cursor, self._buffer.got
+
+    def _rewind(self, bookmark: tuple[list[Returned], Position, int]) -> None:
+        """Give back all that was taken since: nobody else took in between."""
+        returned, cursor, got = bookmark
+        buffer = self._buffer
+        came_back = [item for item in buffer.returned if not any(item is known for known in returned)]
+        buffer.returned[:] = sorted(returned + came_back)
+        if buffer.got != got:
+            buffer.jump(cursor, got - buffer.got)
+        self._getters.wake()

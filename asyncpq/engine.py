@@ -1,0 +1,553 @@
+"""The one place where the event loop and the threads meet.
+
+    put ──┬─ inline: Log.append_now, on the loop                           usually
+          └─ lane:   Log.append or append_durably, in a worker thread      `always`; long records; during a sync
+    get ──┬─ buffer: a record in memory                                    usually
+          └─ read_blocks, in a worker thread
+
+Making durable is a second lane beside the writing one (`committer.py`) under `interval` and `never`; under
+`rollover` and `always` it is part of the writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncpq import threads
+from asyncpq.buffer import ReadBuffer
+from asyncpq.committer import FULL_BATCH, Committer
+from asyncpq.errors import QueueClosed, QueueFailed, SyncFailed, WrongContext
+from asyncpq.lane import Lane, Request, call_loop, resolve
+from asyncpq.layout import distance
+from asyncpq.log import FULL_MAX, Log
+from asyncpq.waiting import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from asyncpq.files import Files
+    from asyncpq.fsync import Policy
+    from asyncpq.layout import Position
+    from asyncpq.opened import Opened
+
+TURN: Final = 0.001  # seconds that queue operations may take before the rest of the loop has its turn
+SLOW_WRITE: Final = 0.005  # seconds; after an inline write that took longer, ...
+SLOW_REST: Final = 1.0  # ... the writes of so many seconds go to the thread
+INF: Final = float("inf")
+
+monotonic = time.monotonic
+
+
+class Engine:
+    """An open queue; everything here belongs to the thread of its event loop."""
+
+    def __init__(
+        self,
+        files: Files,
+        dirfd: int,
+        path: Path,
+        opened: Opened,
+        policy: Policy,
+        loop: asyncio.AbstractEventLoop,
+        inline_limit: int,
+    ) -> None:
+        """Take over *dirfd* and its lock."""
+        self.loop, self.path, self.policy, self.opened = loop, path, policy, opened
+        self.dirfd = dirfd
+        self.log = Log(files, dirfd, path, opened, policy)
+        self.buffer = ReadBuffer(path, opened.serializer, opened.chunksize, opened.tail, opened.size)
+        self._always = policy.name == "always"
+        self._in_lane = policy.name in ("always", "rollover")  # durable commits are part of the writing
+        self._items: int | None = getattr(policy, "items", None)
+        self._committer = Committer(self.log, getattr(policy, "seconds", INF), self._told)
+        self._commit_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._lane = Lane(loop, self)
+        self._visible: tuple[int, int] | None = None  # chunk and offset of head, while a job may be beyond it
+        self._inline_limit = -1 if self._always else inline_limit
+        self._thread_until = 0.0
+        self._turn_marked = False
+        self._turn_ends = 0.0
+
+        self.maxsize = 0
+        self.pending = 0  # records on their way to the disk
+        self.unfinished = opened.size
+        self.puts = 0
+        self.getters = Line(loop, lambda: self.ready)
+        self.putters = Line(loop, lambda: self.room)
+        self.joiners = Line(loop, lambda: INF if self.unfinished == 0 else 0)
+        self.finishing = 0  # task_dones whose commit runs
+        self.draining = False  # shut down: no put any more, get until it is empty
+        self.autosaving: list[int] = []  # chunks of autosave gets that have not returned
+
+        self.refusal: Callable[[], BaseException] | None = None  # what every further call gets
+        self.failure: QueueFailed | None = None
+        _open.add(self)
+
+    @property
+    def ready(self) -> int:
+        """How many items get can hand out."""
+        return self.buffer.stored - self.buffer.got + len(self.buffer.returned)
+
+    @property
+    def room(self) -> float:
+        """How many items may still be put."""
+        return self.maxsize - self.ready - self.pending if self.maxsize > 0 else INF
+
+    # -- put ------------------------------------------------------------------------------------------------
+
+    def put(self, record: bytes) -> asyncio.Future[None] | None:
+        """Store *record*; None: it is stored; else a future that says when it is.
+
+        Raises:
+            OSError: it does not fit; nothing was changed.
+        """
+        began = monotonic()
+        if len(record) <= self._inline_limit and self._may_write(began):
+            try:
+                stored = self.log.append_now(record)
+            except SyncFailed as error:
+                raise self.fail(error) from error
+            if stored:
+                self.puts += 1
+                self.unfinished += 1
+                self.buffer.added(record)
+                self._written(began)
+                if self.getters.waiting:
+                    self.getters.wake()
+                return None
+        self.pending += 1
+        return self._lane.enqueue(Request(self.loop.create_future(), (record,)))
+
+    def put_many(self, records: Sequence[bytes]) -> asyncio.Future[None] | None:
+        """Store *records* in order, or a prefix of them whose length the error has as `stored`: as `put`."""
+        began = monotonic()
+        if sum(map(len, records)) <= self._inline_limit and self._may_write(began):
+            try:
+                failed = self.log.append_many_now(records)
+            except SyncFailed as error:
+                raise self.fail(error) from error
+            if failed is not None:
+                self._count(records, failed)
+                self._written(began)
+                self.getters.wake()
+                if failed:
+                    raise _partial(failed)
+                return None
+        self.pending += len(records)
+        return self._lane.enqueue(Request(self.loop.create_future(), records, prefix=True))
+
+    def _may_write(self, now: float) -> bool:
+        """Whether the loop may write itself: in order, not after a slow write, not beyond the policy's window."""
+        return (
+            self._lane.idle
+            and now >= self._thread_until
+            and now < self._committer.due
+            and (self._items is None or self._undurable() < self._items)
+        )
+
+    def _undurable(self) -> int:
+        return distance(self.log.chunks.size, self.log.durable_head, self.log.chunks.head)
+
+    def _written(self, began: float) -> None:
+        """Look after the time that an inline write took, and after the deadline of what it wrote."""
+        now = monotonic()
+        if now - began > SLOW_WRITE:
+            self._thread_until = now + SLOW_REST
+        if not self._committer.armed:
+            self._committer.arm(now)
+        if len(self.log.chunks.full) >= FULL_BATCH:
+            self._committer.want_full()
+
+    def turn_over(self) -> bool:
+        """Whether it is time to let the rest of the loop have its turn."""
+        if self._turn_marked:
+            return monotonic() >= self._turn_ends
+        self._turn_marked = True
+        self._turn_ends = monotonic() + TURN
+        self.loop.call_soon(self._new_turn)
+        return False
+
+    def _new_turn(self) -> None:
+        self._turn_marked = False
+
+    def _count(self, records: Sequence[bytes], failed: dict[int, OSError]) -> None:
+        """Count those of *records* as stored that did not fail."""
+        stored = len(records) - len(failed)
+        self.puts += stored
+        self.unfinished += stored
+        for index, record in enumerate(records):
+            if index not in failed:
+                self.buffer.added(record)
+
+    # -- the writing lane -----------------------------------------------------------------------------------
+
+    def begun(self) -> None:
+        """A job begins: until it is settled, the log's head may be beyond what is acknowledged."""
+        chunks = self.log.chunks
+        self._visible = (chunks.chunk, chunks.offset)
+
+    def held(self) -> bool:
+        """Keep records waiting while too much is not durable; `_synced` lets them go on."""
+        committer = self._committer
+        if self._in_lane:
+            return False
+        if monotonic() >= committer.due or (self._items is not None and self._undurable() >= self._items):
+            committer.want_commit()
+            return True
+        if len(self.log.chunks.full) >= FULL_MAX:
+            committer.want_full()
+            return True
+        return False
+
+    def work(self, group: list[Request]) -> Any:
+        """Do a group's job, in a worker thread."""
+        if group[0].job is not None:
+            return group[0].job()
+        records = [record for request in group for record in request.records]
+        tail = next((request.tail for request in reversed(group) if request.tail is not None), None)
+        write = self.log.append_durably if self._always else self.log.append
+        failed = write(records, tail, prefix=group[0].prefix)
+        if tail is not None:
+            self.log.reclaim(min(self.autosaving, default=None))
+        return failed
+
+    def settle(self, group: list[Request], outcome: Any) -> None:
+        self._visible = None
+        if isinstance(outcome, SyncFailed):
+            self.fail(outcome)
+        elif not self._committer.armed and not self._in_lane:
+            self._committer.arm(monotonic())
+        if outcome == {}:
+            for request in group:
+                self._settle_stored(request)
+        else:
+            index = 0
+            for request in group:
+                self._settle_other(request, outcome, index)
+                index += len(request.records)
+            self.putters.wake()
+        self.getters.wake()
+        if self.draining:
+            self.check_drained()
+
+    def _settle_stored(self, request: Request) -> None:
+        if request.records:
+            self.pending -= len(request.records)
+            self._count(request.records, {})
+        if request.settled is not None:
+            request.settled(None)
+        if not request.future.done():
+            request.future.set_result(len(request.records))
+
+    def _settle_other(self, request: Request, outcome: Any, index: int) -> None:
+        """Settle a request of a group in which something failed, or of a job."""
+        count = len(request.records)
+        self.pending -= count
+        error: BaseException | None = None
+        if isinstance(outcome, BaseException):
+            error = self.failure if isinstance(outcome, SyncFailed) else outcome
+        elif count:
+            failed = {i - index: e for i, e in outcome.items() if index <= i < index + count}
+            self._count(request.records, failed)
+            error = _partial(failed) if failed else None
+        if request.settled is not None:
+            request.settled(error)
+        resolve(request.future, outcome if request.job else None, error)
+
+    def dropped(self, request: Request) -> None:
+        self.pending -= len(request.records)
+        if request.settled is not None:
+            request.settled(asyncio.CancelledError())
+        self.putters.wake()
+
+    async def outcome(self, waiting: asyncio.Future[Any]) -> None:
+        """Wait for a request; when cancelled, withdraw it, or wait for its end if it has begun.
+
+        Cancellation: the CancelledError has `stored`, the number of its records that are stored.
+        """
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError as cancelled:
+            cancelled.stored = await self._lane.end_of(waiting)  # type: ignore[attr-defined]  # see put_many
+            raise
+
+    def in_lane(self, job: Callable[[], Any], settled: Callable[[Any], None] | None = None) -> asyncio.Future[Any]:
+        """Run *job* in a thread when everything before it is written; then *settled*, on the loop."""
+        return self._lane.enqueue(Request(self.loop.create_future(), job=job, settled=settled))
+
+    # -- get ------------------------------------------------------------------------------------------------
+
+    @property
+    def visible(self) -> tuple[int, int]:
+        """Chunk and offset up to which records may be read: where the last one that was acknowledged ends."""
+        return self._visible or (self.log.chunks.chunk, self.log.chunks.offset)
+
+    async def run(self, job: Callable[[], Any]) -> Any:
+        """Run *job* in a worker thread, beside the writing lane."""
+        future: asyncio.Future[Any] = self.loop.create_future()
+        threads.pool.submit(lambda: self._run(job, future))
+        return await future
+
+    def _run(self, job: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = job()
+        except BaseException as failure:
+            error = failure
+        call_loop(self.loop, resolve, future, result, error)
+
+    def commit_tail(self, settled: Callable[[Any], None] | None = None) -> asyncio.Future[None] | None:
+        """Commit what was got so far; None: it is done; else a future that says when it is.
+
+        *settled* is told of the outcome in any case, cancelled or not: None or the exception.
+        """
+        began = monotonic()
+        if self._inline_limit > 0 and not self.autosaving and self._lane.idle and began >= self._thread_until:
+            try:
+                moved = self.log.move_tail_now(self.buffer.at[1])
+            except SyncFailed as error:
+                raise self.fail(error) from error
+            if moved:
+                self._written(began)
+                if settled is not None:
+                    settled(None)
+                return None
+        return self._lane.enqueue(Request(self.loop.create_future(), tail=self.buffer.at[1], settled=settled))
+
+    def task_done(self, *, commit: bool) -> asyncio.Future[None] | None:
+        """Count one item as done, and commit what was got so far: as `commit_tail`.
+
+        Raises:
+            ValueError: more calls than items.
+        """
+        if self.unfinished <= self.finishing:
+            raise ValueError("task_done() called too many times: every item was already counted as done")
+        self.finishing += 1
+        if commit:
+            try:
+                return self.commit_tail(self._finished)
+            except BaseException as error:
+                self._finished(error)
+                raise
+        self._finished(None)
+        return None
+
+    def _finished(self, error: BaseException | None) -> None:
+        self.finishing -= 1
+        if error is None:
+            self.unfinished -= 1
+            if self.unfinished == 0:
+                self.joiners.wake()
+
+    def taken(self) -> None:
+        """Let go on who waits for room, or for the end."""
+        self.putters.wake()
+        if self.draining:
+            self.check_drained()
+
+    def reclaim_later(self) -> None:
+        """Remove what the autosave gets that have returned have emptied."""
+        if self.log.chunks.oldest < self.log.tail.chunk and not self.autosaving:
+            _forget(self.in_lane(lambda: self.log.reclaim(None)))
+
+    def move_back(self) -> None:
+        """Have the tail say again that what was given back is not done."""
+        if self.refusal is None:
+            _forget(self._lane.enqueue(Request(self.loop.create_future(), tail=self.buffer.at[1])))
+
+    def pass_over(self) -> asyncio.Future[None]:
+        """Set the damaged record at the cursor aside, durably, and move the cursor behind it."""
+        at = self.buffer.cursor
+        passed: list[tuple[Position, int]] = []
+
+        def settled(error: BaseException | None) -> None:
+            if error is None and self.buffer.cursor == at:
+                position, records = passed[0]
+                self.buffer.jump(position, records)
+                self.unfinished = max(self.finishing, self.unfinished - records)
+                self.joiners.wake()
+
+        return self.in_lane(lambda: passed.append(self.log.pass_over(at, self.opened.serializer)), settled)
+
+    def clear(self) -> asyncio.Future[None]:
+        """Drop what is stored and what was got but not committed; durable where the policy says so."""
+
+        def job() -> Position:
+            head = self.log.chunks.head
+            self.log.append_durably((), head) if self._always else self.log.append((), head)
+            self.log.reclaim()
+            return head
+
+        return self.in_lane(job, self._cleared)
+
+    def _cleared(self, error: BaseException | None) -> None:
+        if error is None:
+            self.buffer.jump(self.log.chunks.head, self.buffer.stored - self.buffer.got)
+            self.buffer.returned.clear()
+            self.unfinished = self.finishing
+            self.joiners.wake()
+
+    def compact(self) -> asyncio.Future[None]:
+        """Give back the space of a drained chunk."""
+
+        def job() -> None:
+            if self.log.compact() and self._always:
+                self.log.commit()
+            self.log.reclaim()
+
+        return self.in_lane(job, self._compacted)
+
+    def _compacted(self, error: BaseException | None) -> None:
+        if error is None and self.buffer.stored == self.buffer.got:
+            self.buffer.jump(self.log.chunks.head, 0)
+
+    # -- durable --------------------------------------------------------------------------------------------
+
+    def sync(self) -> asyncio.Future[None]:
+        """Return a future that is done when everything so far is durable."""
+        if self._in_lane:
+            return self.in_lane(self.log.commit)
+        done: asyncio.Future[None] = self.loop.create_future()
+        if self._lane.idle:
+            self._sync_now(done)
+        else:
+            # What waits in the lane comes first.
+            _forget(self.in_lane(_nothing, lambda _: self._sync_now(done)))
+        return done
+
+    def _sync_now(self, done: asyncio.Future[None]) -> None:
+        if self.failure is not None:
+            resolve(done, None, self.failure)
+        else:
+            self._commit_waiters.append((self._committer.want_commit(), done))
+
+    def _told(self, error: SyncFailed | None) -> None:
+        """A background sync has ended (worker thread)."""
+        call_loop(self.loop, self._synced, error)
+
+    def _synced(self, error: SyncFailed | None) -> None:
+        if error is not None:
+            self.fail(error)
+            return
+        ended = self._committer.ended
+        done = [future for number, future in self._commit_waiters if number <= ended]
+        self._commit_waiters = [(number, future) for number, future in self._commit_waiters if number > ended]
+        for future in done:
+            resolve(future, None, None)
+        self._lane.pump()
+
+    def fail(self, error: SyncFailed) -> QueueFailed:
+        """Latch: from here on every call, and everyone who waits, gets QueueFailed."""
+        if self.failure is None:
+            self.failure = QueueFailed(self.path, error.cause)
+            self.refuse(lambda: QueueFailed(self.path, error.cause))
+            self._lane.fail(lambda request: self._settle_other(request, error, 0))
+            waiters, self._commit_waiters = self._commit_waiters, []
+            for _, future in waiters:
+                resolve(future, None, QueueFailed(self.path, error.cause))
+        return self.failure
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts since the opening."""
+        log, counters = self.log, self.log.counters
+        return {
+            "size": self.ready,
+            "unfinished": self.unfinished,
+            "waiting_to_be_stored": self.pending,
+            "puts": self.puts,
+            "gets": self.buffer.got - len(self.buffer.returned),
+            "commits": counters.commits,
+            "syncs": counters.syncs,
+            "sync_seconds": counters.sync_seconds,
+            "sync_seconds_max": counters.sync_max,
+            "chunks_removed": log.chunks.removed,
+            "not_durable": distance(log.chunks.size, log.durable_head, log.chunks.head),
+            "healed": bool(self.opened.report),
+        }
+
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Let everyone who waits, and every later call, get an error."""
+        self.refusal = error
+        for line in (self.getters, self.putters, self.joiners):
+            line.refuse(error)
+
+    def shut_down(self) -> None:
+        """Let puts be refused, and gets once nothing is left."""
+        self.draining = True
+        self.putters.refuse(self.closed)
+        self.check_drained()
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to get, nor on its way."""
+        return self.draining and self.ready == 0 and self.pending == 0
+
+    def check_drained(self) -> None:
+        """Let go on who waits for an item that cannot come any more."""
+        if self.drained:
+            self.getters.refuse(self.closed)
+
+    def closed(self) -> QueueClosed:
+        """Return the error for calls after the end."""
+        return QueueClosed(f"{self.path}: the queue is closed or was shut down; open it again with AsyncQueue(path)")
+
+    def forked(self) -> None:
+        """In the child of a fork: this queue is the parent's."""
+        self.refusal = lambda: WrongContext(
+            f"{self.path}: this queue was opened by the parent process; open it in one process only, after the fork"
+        )
+        self.log.abandon()
+
+    def close(self) -> asyncio.Future[None]:
+        """Make all durable and release everything, after what waits in the lane.
+
+        Cancellation: goes on; the lock is freed at its end.
+        """
+        return self._lane.enqueue(Request(self.loop.create_future(), job=self._close, last=True))
+
+    def _close(self) -> None:
+        self._committer.stop()
+        self.log.close(failed=self.failure is not None)
+
+    def forsake(self) -> None:
+        """Release everything at once, without waiting: the queue was dropped without being closed."""
+        if not self._lane.running:
+            self.log.forsake(threads.pool.submit)
+
+
+# Every open engine: the child of a fork must not touch the files of its parent.
+_open: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_open):
+        engine.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _partial(failed: dict[int, OSError]) -> OSError:
+    """Return the first error, with the number of records stored before it."""
+    first = min(failed)
+    error = failed[first]
+    error.stored = first  # type: ignore[attr-defined]  # put_many promises it
+    return error
+
+
+def _nothing() -> None:
+    """Be a place in the lane."""
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it: an error latches the queue, or the next commit meets it."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,155 @@
+"""Every exception of asyncpq.
+
+    AsyncpqError
+      Empty           nothing to get                     also queue.Empty, asyncio.QueueEmpty
+      Full            no room                            also queue.Full, asyncio.QueueFull
+      QueueClosed     closed or shut down                also asyncio.QueueShutDown (Python 3.13)
+      QueueLocked     somebody else has the directory open
+      QueueFailed     a sync failed; reopen the queue
+      WrongContext    another loop, another process      also RuntimeError
+      StorageError    the directory, or what lies in it
+        NotAQueue       this path holds no queue
+        WrongSerializer written with another serializer
+        CorruptQueue    damaged so that opening cannot heal it
+        CorruptRecord   one record cannot be read
+    SyncFailed        inside the engine only: becomes QueueFailed
+
+An item that cannot be serialized raises what its serializer raises; a disk that is full raises OSError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = [
+    "AsyncpqError",
+    "CorruptQueue",
+    "CorruptRecord",
+    "Empty",
+    "Full",
+    "NotAQueue",
+    "QueueClosed",
+    "QueueFailed",
+    "QueueLocked",
+    "StorageError",
+    "WrongContext",
+    "WrongSerializer",
+]
+
+# Python 3.13 has asyncio.QueueShutDown; before it, QueueClosed is an AsyncpqError alone.
+_ShutDown: Final[type[Exception]] = getattr(asyncio, "QueueShutDown", Exception)
+
+
+class AsyncpqError(Exception):
+    """Base of all errors that asyncpq defines."""
+
+
+class Empty(AsyncpqError, queue.Empty, asyncio.QueueEmpty):
+    """No item was there (in time)."""
+
+
+class Full(AsyncpqError, queue.Full, asyncio.QueueFull):
+    """No room was there (in time); nothing was stored."""
+
+
+class QueueClosed(AsyncpqError, _ShutDown):  # type: ignore[misc, valid-type]  # a base chosen at run time
+    """The queue was closed or shut down; what it stores is on the disk."""
+
+
+class QueueLocked(AsyncpqError):
+    """Somebody else has this directory open; nothing was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], who: str) -> None:
+        """*who* is a clause such as 'another asyncpq queue'."""
+        self.path, self.who = path, who
+        super().__init__(
+            f"{path}: {who} has this directory open; close it there first, "
+            f"or look at it with asyncpq.QueueReader, which needs no lock"
+        )
+
+
+class QueueFailed(AsyncpqError):
+    """The disk reported a failed sync, so what it holds is not known; reopen the queue.
+
+    A second sync may report success for data that was dropped: nothing is retried.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], cause: BaseException) -> None:
+        """*cause* is the error of the sync, the rename or the removal."""
+        self.path, self.cause = path, cause
+        super().__init__(
+            f"{path}: {cause}; this queue takes no more calls: close it, mend the disk, and open it again "
+            f"(opening finds out what is stored)"
+        )
+
+
+class WrongContext(AsyncpqError, RuntimeError):
+    """The queue was used from a second event loop or from a forked process."""
+
+
+class StorageError(AsyncpqError):
+    """Something is wrong with the directory or with what lies in it."""
+
+
+class NotAQueue(StorageError):
+    """This path holds no queue, or cannot hold one."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        """*why* ends the sentence that begins with the path."""
+        self.path, self.why = path, why
+        super().__init__(f"{path}: {why}")
+
+
+class WrongSerializer(StorageError):
+    """The directory was written with another serializer; nothing was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], given: str, found: str | None) -> None:
+        """*given* was asked for, *found* is what fits (None: nothing known does)."""
+        self.path, self.given, self.found = path, given, found
+        way = (
+            f"it was written with {found!r}: pass serializer={found!r}, or none at all"
+            if found
+            else "no known serializer fits it either: pass the one that wrote it"
+        )
+        super().__init__(f"{path}: cannot be read with serializer {given!r}; {way}")
+
+
+class CorruptQueue(StorageError):
+    """The directory is damaged in a way that opening does not heal by itself; nothing was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        """*why* names what was found."""
+        self.path, self.why = path, why
+        super().__init__(
+            f"{path}: {why}; asyncpq.check(path) shows what can be read, "
+            f"and AsyncQueue(path, repair=True) opens it with every record that can"
+        )
+
+
+class CorruptRecord(StorageError):
+    """One record cannot be read; the queue stays where it is."""
+
+    def __init__(self, path: str | os.PathLike[str], offset: int, why: str) -> None:
+        """*path* is the chunk file, *offset* the byte in it where the record begins."""
+        self.path, self.offset, self.why = path, offset, why
+        super().__init__(
+            f"{path}: {why} at byte {offset}; open the queue with on_corrupt='skip' to set the record aside "
+            f"and go on, or look at it with asyncpq.check"
+        )
+
+
+class SyncFailed(Exception):
+    """A sync or a rename failed, or a change could not be undone: what the disk holds is not known.
+
+    Never leaves the engine, which latches the queue and raises QueueFailed.
+    """
+
+    def __init__(self, cause: OSError) -> None:
+        """Keep *cause*, the error of the operating system."""
+        self.cause = cause
+        super().__init__(str(cause))

@@ -1,0 +1,173 @@
+"""The writing lane: requests gather while a job runs in a worker thread; the next job takes them all.
+
+    enqueue ──> waiting ──> group ──> work (thread) ──> settle (loop) ──> the next group
+
+No timer and no lock.  Those who come in one turn of the loop share a job.  A job that has begun always finishes:
+only the waiting for it can be cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from asyncpq import threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from asyncpq.layout import Position
+
+GROUP_MAX: Final = 16 * 1024 * 1024  # bytes of records that one job takes together
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """What one caller waits for."""
+
+    future: asyncio.Future[Any]
+    records: Sequence[bytes] = ()
+    tail: Position | None = None
+    prefix: bool = False  # put_many: nothing is stored behind a record that was not
+    job: Callable[[], Any] | None = None  # runs by itself, in the order of the lane
+    settled: Callable[[Any], None] | None = None  # told of the outcome, cancelled or not
+    last: bool = False  # closes the queue: is done whatever happened before
+
+
+def resolve(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Settle *future*, unless its caller has gone."""
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+class Owner(Protocol):
+    """What the requests mean.  All but `work` is called on the loop."""
+
+    def held(self) -> bool:
+        """Return whether records have to be held back now; who says so calls `Lane.pump` later."""
+
+    def begun(self) -> None:
+        """A group's job begins."""
+
+    def work(self, group: list[Request]) -> Any:
+        """Do a group's job, in a worker thread; what is returned or raised is its outcome."""
+
+    def settle(self, group: list[Request], outcome: Any) -> None:
+        """Take the outcome."""
+
+    def dropped(self, request: Request) -> None:
+        """A request's caller was cancelled before its job began."""
+
+
+class Lane:
+    """One job at a time, in order."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
+        """Start nothing."""
+        self._loop, self._owner = loop, owner
+        self._waiting: deque[Request] = deque()
+        self._running = self._scheduled = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nobody waits: then the loop itself may write."""
+        return not self._running and not self._waiting
+
+    @property
+    def running(self) -> bool:
+        """Whether a job runs."""
+        return self._running
+
+    def enqueue(self, request: Request) -> asyncio.Future[Any]:
+        """Let *request* take part in the next job; return its future."""
+        self._waiting.append(request)
+        if not self._running and not self._scheduled:
+            # Those who come in this turn of the loop share the job.
+            self._scheduled = True
+            self._loop.call_soon(self.pump)
+        return request.future
+
+    def pump(self) -> None:
+        """Start the next job, if none runs."""
+        self._scheduled = False
+        while self._waiting and not self._running:
+            if self._waiting[0].records and self._owner.held():
+                return
+            if group := self._next_group():
+                self._running = True
+                self._owner.begun()
+                threads.pool.submit(partial(self._run, group))
+
+    def _next_group(self) -> list[Request]:
+        group: list[Request] = []
+        size = 0
+        while self._waiting and size <= GROUP_MAX:
+            request = self._waiting[0]
+            if request.future.cancelled() and not request.last:
+                self._owner.dropped(self._waiting.popleft())
+                continue
+            alone = request.job is not None or request.prefix
+            if alone and group:
+                break
+            group.append(self._waiting.popleft())
+            if alone:
+                break
+            for record in request.records:
+                size += len(record)
+        return group
+
+    def _run(self, group: list[Request]) -> None:
+        outcome: Any
+        try:
+            outcome = self._owner.work(group)
+        except BaseException as error:  # whatever it is, those who wait must hear of it
+            outcome = error
+        call_loop(self._loop, self._done, group, outcome)
+
+    def _done(self, group: list[Request], outcome: Any) -> None:
+        self._running = False
+        self._owner.settle(group, outcome)
+        if not self._scheduled:
+            self.pump()
+
+    async def end_of(self, future: asyncio.Future[Any]) -> int:
+        """Withdraw the request of *future*, or wait for its end if its job has begun; return the records stored."""
+        for request in self._waiting:
+            if request.future is future:
+                self._waiting.remove(request)
+                self._owner.dropped(request)
+                return 0
+        while not future.done():
+            # The caller was cancelled already: being cancelled again changes nothing.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((future,))
+        error = future.exception()
+        return future.result() if error is None else getattr(error, "stored", 0)
+
+    def fail(self, settle: Callable[[Request], None]) -> None:
+        """Give *settle* everyone who waits, but for the request that closes the queue."""
+        waiting, self._waiting = self._waiting, deque()
+        for request in waiting:
+            if request.last:
+                self._waiting.append(request)
+            else:
+                settle(request)
+
+
+def call_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: Any) -> bool:
+    """Have the loop call, from another thread; False: it was closed, and nobody is left who waits."""
+    try:
+        loop.call_soon_threadsafe(call, *args)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+        return False
+    return True

@@ -1,0 +1,436 @@
+"""The log: records, then `info`; durable commits; removal of what was consumed.  Synchronous.
+
+A change is: the records, then `info`.  From then on a killed process keeps it.  A *durable commit* is:
+
+    1  fdatasync of every chunk written since the last one
+    2  fsync of the directory, where a name was made since
+    3  overwrite the slot with what is true now, its mark with what 1 and 2 made durable
+    4  fdatasync of info
+
+Data before info: the format has no checksums, so this order is its only protection.  Any error of a sync or of a
+rename is final: SyncFailed, and nothing is tried again.
+
+Two threads may be in here at once: one that writes (the event loop's own, or a worker in its place) and one that
+makes durable.  What they share is guarded by `_mutex`, which is never held during a sync.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from asyncpq.chunks import Chunks
+from asyncpq.errors import SyncFailed
+from asyncpq.infofile import InfoFile
+from asyncpq.layout import START, Position, chunk_name, distance
+from asyncpq.recovery import pass_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from asyncpq.files import Files
+    from asyncpq.fsync import Policy
+    from asyncpq.opened import Opened
+    from asyncpq.serializers import Serializer
+
+FULL_MAX: Final = 256  # full chunks that may wait for their sync, each with an open descriptor
+
+
+class Counters:
+    """What the log has done since it was opened."""
+
+    __slots__ = ("commits", "sync_max", "sync_seconds", "syncs")
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.commits = self.syncs = 0
+        self.sync_seconds = self.sync_max = 0.0  # seconds: in all, and the longest
+
+
+class Log:
+    """The files of one open queue."""
+
+    def __init__(self, files: Files, dirfd: int, path: Path, opened: Opened, policy: Policy) -> None:
+        """Take over the descriptor *dirfd* and its lock; write nothing."""
+        self._files, self._dirfd, self.path, self.policy = files, dirfd, path, policy
+        self.tail = opened.tail
+        self.size = opened.size  # records from tail to head
+        self.chunks = Chunks(files, dirfd, path, opened, keep_full=policy.name != "never")
+        self._info = InfoFile(files, dirfd, opened, policy)
+        self._fields = self._info.fields
+        self.durable_head = opened.durable_head
+        self.counters = Counters()
+        self._changed = not opened.report.closed and opened.info_length > 0  # since the last durable commit
+        self._commits_full = policy.name == "rollover"
+        self._mutex = threading.Lock()
+        self._pwrite, self._acquire, self._release = files.pwrite, self._mutex.acquire, self._mutex.release
+        self.busy = False  # head chunk and info are being synced: a write to them may have to wait
+        self.closed = False
+
+    # -- for the event loop: nothing here waits for a disk, or False says that a thread has to do it ---------
+
+    def append_now(self, record: bytes) -> bool:
+        """Store one record; False, with nothing done, when a thread has to do it.
+
+        Raises:
+            OSError: it does not fit; every file is as it was.
+        """
+        if self.busy or not self._acquire(False):
+            return False
+        try:
+            chunks, info = self.chunks, self._info
+            count, before, length = chunks.count + 1, chunks.offset, len(record)
+            if not info.in_place:
+                return False
+            if count == chunks.size or chunks.fd < 0:
+                return self._append_at_edge(record)
+            written = self._pwrite(chunks.fd, record, before)
+            if written != length:
+                chunks.write_rest(record, written)
+
+            # Commit: from here on a killed process keeps this record.
+            fields = self._fields
+            self.size = fields["size"] = self.size + 1
+            fields["head"] = [chunks.chunk, count, before + length]
+            chunks.count, chunks.offset = count, before + length
+            chunks.dirty = self._changed = True
+            try:
+                info.overwrite()
+            except OSError:
+                self._undo(Position(chunks.chunk, count - 1, before))
+                raise
+            return True
+        finally:
+            self._release()
+
+    def _append_at_edge(self, record: bytes) -> bool:
+        fills = self.chunks.count + 1 == self.chunks.size
+        if fills and (self._commits_full or len(self.chunks.full) >= FULL_MAX):
+            return False
+        for error in self._store((record,)).values():
+            raise error
+        return True
+
+    def append_many_now(self, records: Sequence[bytes]) -> dict[int, OSError] | None:
+        """Store *records* as `append`; None, with nothing done, when a thread has to do it."""
+        if self.busy or not self._acquire(False):
+            return None
+        try:
+            chunks = self.chunks
+            fills = 0 < chunks.size <= chunks.count + len(records)
+            if not self._info.in_place or (self._commits_full and fills):
+                return None
+            return self._store(records, prefix=True)
+        finally:
+            self._release()
+
+    def move_tail_now(self, tail: Position) -> bool:
+        """Commit *tail* and remove what lies below it; False when a thread has to do it.
+
+        Raises:
+            OSError: nothing was changed.
+        """
+        if self.busy or not self._acquire(False):
+            return False
+        try:
+            crossed = tail[0] - self.chunks.oldest
+            if not self._info.in_place or crossed > 1 or (crossed == 1 and self._commits_full):
+                return False
+            self._write_tail(tail)
+            if crossed == 1:
+                self.chunks.reclaim(tail[0])
+            return True
+        finally:
+            self._release()
+
+    # -- for a worker thread ----------------------------------------------------------------------------------
+
+    def append(
+        self, records: Sequence[bytes], tail: Position | None = None, *, prefix: bool = False
+    ) -> dict[int, OSError]:
+        """Store *records* in order and move the tail; on return a killed process keeps them.
+
+        Args:
+            records: what serializers encoded.
+            tail: the position to commit, None to leave it.
+            prefix: store nothing behind a record that does not fit.
+
+        Returns:
+            The error of each record that did not fit, by its index; the others are stored.
+
+        Raises:
+            OSError: nothing was changed.
+            SyncFailed: see there.
+        """
+        if self._commits_full:
+            return self._append_by_chunks(records, tail, prefix)
+        with self._mutex:
+            return self._store(records, tail, prefix)
+
+    def append_durably(
+        self, records: Sequence[bytes], tail: Position | None = None, *, prefix: bool = False
+    ) -> dict[int, OSError]:
+        """Do as `append`, and make it durable in one commit: info counts the records only when they are."""
+        with self._mutex:
+            head, old_tail = self.chunks.head, self.tail
+            failed = self.chunks.append(records, prefix)
+            self.tail = tail or old_tail
+            self._count()
+            self._changed = True
+        try:
+            self.commit()
+        except OSError:
+            with self._mutex:
+                self.tail = old_tail
+                self._undo(head)
+            raise
+        return failed
+
+    def _append_by_chunks(self, records: Sequence[bytes], tail: Position | None, prefix: bool) -> dict[int, OSError]:
+        """Under `rollover`: make a chunk that is full durable, with info, before the next one starts."""
+        failed: dict[int, OSError] = {}
+        start = 0
+        while start < len(records) or tail is not None:
+            chunk = self.chunks.chunk
+            batch = records[start : start + self.chunks.room(len(records) - start)]
+            with self._mutex:
+                errors = self._store(batch, tail, prefix)
+            failed.update({start + index: error for index, error in errors.items()})
+            start, tail = start + len(batch), None
+            if self.chunks.chunk != chunk:
+                self.commit()
+            if errors and prefix:
+                return failed | dict.fromkeys(range(start, len(records)), next(iter(errors.values())))
+        return failed
+
+    def _store(
+        self, records: Sequence[bytes], tail: Position | None = None, prefix: bool = False
+    ) -> dict[int, OSError]:
+        head, old_tail = self.chunks.head, self.tail
+        failed = self.chunks.append(records, prefix)
+        if len(failed) == len(records) and tail is None:
+            return failed
+        self.tail = tail or old_tail
+
+        # Commit: from here on a killed process keeps these records.
+        try:
+            self._write_info()
+        except OSError:
+            self.tail = old_tail
+            self._undo(head)
+            raise
+        return failed
+
+    def _undo(self, head: Position) -> None:
+        """Put head back to where it was: info could not be written, so nothing behind it counts."""
+        self.chunks.undo(head)
+        self._count()
+
+    def reclaim(self, floor: int | None = None) -> None:
+        """Remove the chunks below the tail, and below *floor*; under `rollover` only after a durable commit."""
+        below = self.tail[0] if floor is None else min(floor, self.tail[0])
+        if self.chunks.oldest >= below:
+            return
+        if self._commits_full:
+            self.commit()
+        with self._mutex:
+            self.chunks.reclaim(below)
+
+    def pass_over(self, at: Position, serializer: Serializer) -> tuple[Position, int]:
+        """Set the damaged record at *at* aside, durably; return the position behind it and the records it counts.
+
+        The chunk keeps its bytes: only the tail moves over them, with the next commit.
+        """
+        return pass_over(self._files, self._dirfd, self.path, serializer, at, self.chunks.head, self.chunks.size)
+
+    def compact(self) -> bool:
+        """Start a new chunk when all of the present one has been consumed; `reclaim` then frees that.
+
+        Returns:
+            False when there is nothing to give back.
+
+        Raises:
+            OSError: nothing was changed.
+        """
+        with self._mutex:
+            old = self.chunks.head
+            if self.tail != old or not old.count:
+                return False
+            self.chunks.open_head()
+            self.chunks.roll()
+            self.tail = self.chunks.head
+            try:
+                self._write_info()
+            except OSError:
+                self.tail = old
+                self._undo(old)
+                raise
+            return True
+
+    # -- durable commits: one at a time, in a worker thread ---------------------------------------------------
+
+    def commit(self) -> None:
+        """Make everything so far durable.
+
+        Raises:
+            OSError: info could not be written; it is as it was.
+            SyncFailed: see there.
+        """
+        chunks = self.chunks
+        with self._mutex:
+            if not self._changed and not chunks.names:
+                return
+            full, chunks.full = chunks.full, {}
+            cold, chunks.cold = chunks.cold, set()
+            fd, dirty, names = chunks.fd, chunks.dirty, chunks.names
+            chunks.dirty = chunks.names = self._changed = False
+            head, tail = chunks.head, self.tail
+            self.busy = True
+        try:
+            self._sync_chunks(full, cold, fd if dirty else -1)
+            if names:
+                self._timed(self._files.fsync_dir, self._dirfd)
+            if self._info.exists or head != START:
+                with self._mutex:
+                    # Commit: everything up to *head* is on the disk; now info may say so.
+                    self._info.set_durable(head, tail)
+                    self._write_info()
+                    self._changed = chunks.dirty or chunks.head != head or self.tail != tail
+                self._timed(self._info.sync)
+            self.durable_head = head
+            self.counters.commits += 1
+        finally:
+            with self._mutex:
+                self.busy = False
+                self._close_all(full.values())
+                if fd >= 0 and chunks.fd == fd and not chunks.dirty:
+                    # An idle queue holds two descriptors: the directory and info.
+                    self._files.close(fd)
+                    chunks.fd = -1
+
+    def sync_full(self) -> None:
+        """Make the full chunks durable that wait for it; info is left alone.
+
+        Raises:
+            SyncFailed: see there.
+        """
+        with self._mutex:
+            full, self.chunks.full = self.chunks.full, {}
+        try:
+            self._sync_chunks(full, (), -1)
+        finally:
+            self._close_all(full.values())
+
+    def _sync_chunks(self, full: dict[int, int], cold: Iterable[int], head_fd: int) -> None:
+        for chunk in sorted(cold):
+            if chunk >= self.chunks.oldest and chunk not in full:
+                self._sync_cold(chunk)
+        for fd in (*full.values(), head_fd):
+            if fd >= 0:
+                self._timed(self._files.fdatasync, fd)
+
+    def _sync_cold(self, chunk: int) -> None:
+        """Sync a chunk that was closed, or that another process wrote; one that is gone needs none."""
+        with suppress(FileNotFoundError):
+            fd = self._files.open_write(self._dirfd, chunk_name(chunk))
+            try:
+                self._timed(self._files.fdatasync, fd)
+            finally:
+                self._files.close(fd)
+
+    def _timed(self, sync: Callable[..., None], *fds: int) -> None:
+        began = time.monotonic()
+        try:
+            sync(*fds)
+        except OSError as error:
+            raise SyncFailed(error) from error
+        took = time.monotonic() - began
+        self.counters.syncs += 1
+        self.counters.sync_seconds += took
+        self.counters.sync_max = max(self.counters.sync_max, took)
+
+    # -- info ---------------------------------------------------------------------------------------------------
+
+    def _write_tail(self, tail: Position) -> None:
+        old, self.tail = self.tail, tail
+        try:
+            self._write_info()
+        except OSError:
+            self.tail = old
+            self._count()
+            raise
+
+    def _write_info(self) -> None:
+        self._count()
+        self._info.write()
+        self._changed = True
+
+    def _count(self) -> None:
+        """Let the fields of info say where head and tail are."""
+        chunks, tail = self.chunks, self.tail
+        self.size = distance(chunks.size, tail, chunks.head)
+        self._fields["size"] = self.size
+        self._fields["tail"] = list(tail)
+        self._fields["head"] = [chunks.chunk, chunks.count, chunks.offset]
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def close(self, *, failed: bool = False) -> None:
+        """Make all durable, leave info exactly as persist-queue would, and release files and lock.
+
+        After a failure nothing is written.  Files and lock are released in any case.
+
+        Raises:
+            OSError: info could not be written, or not cut; the next opening heals.
+            SyncFailed: see there.
+        """
+        try:
+            if not failed:
+                self.commit()
+                self._info.cut()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Close every descriptor and give the lock back; write nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        self._info.close()
+        self.chunks.close()
+        with suppress(OSError):
+            self._files.unlock(self._dirfd)
+        self._files.close(self._dirfd)
+
+    def forsake(self, later: Callable[[Callable[[], None]], None]) -> None:
+        """Give the lock back now and write nothing; have *later* sync what was written, and close the files."""
+        if self.closed:
+            return
+        self.closed = True
+        with suppress(OSError):
+            self._files.unlock(self._dirfd)
+
+        def finish() -> None:
+            with suppress(OSError, SyncFailed):
+                self._sync_chunks(self.chunks.full, (), self.chunks.fd if self.policy.name != "never" else -1)
+                self._info.sync()
+            self._info.close()
+            self.chunks.close()
+            self._files.close(self._dirfd)
+
+        later(finish)
+
+    def abandon(self) -> None:
+        """In the child of a fork: close the descriptors; the lock and the files are the parent's."""
+        self.closed = True
+        with suppress(OSError):
+            self._info.close()
+            self.chunks.close()
+            self._files.close(self._dirfd)
+
+    def _close_all(self, fds: Iterable[int]) -> None:
+        for fd in fds:
+            self._files.close(fd)

@@ -1,0 +1,93 @@
+"""Putting: encoding, who waits for room, and many at once."""
+
+from __future__ import annotations
+
+from asyncio import sleep
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncpq.errors import Full
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from asyncpq.engine import Engine
+
+ENCODE_LIMIT: Final = 1024 * 1024  # bytes or characters; a longer bytes or str is encoded in a thread
+LONG_TYPES: Final = frozenset((bytes, bytearray, str))
+
+
+class Producer:
+    """The write side of an open queue, for all but the plain put, which goes to the engine straight."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Write nothing yet."""
+        self._engine, self._putters = engine, engine.putters
+        self._serializer = engine.opened.serializer
+        self.encode = self._serializer.encode
+        self.is_async = self._serializer.is_async
+
+    def is_simple(self, item: Any) -> bool:
+        """Whether *item* is encoded on the loop."""
+        return not (self.is_async or (type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT))
+
+    async def encode_away(self, item: Any) -> bytes:
+        """Encode with a coroutine function, or off the loop."""
+        if self.is_async:
+            encoded: bytes = await self._serializer.aencode(item)  # type: ignore[attr-defined]  # where is_async
+            return encoded
+        record: bytes = await self._engine.run(lambda: self.encode(item))
+        return record
+
+    async def put(self, record: bytes, block: bool, timeout: float | None) -> None:
+        """Store *record* when there is room.  See `AsyncQueue.put`."""
+        await self._wait(block, timeout)
+        try:
+            waiting = self._engine.put(record)
+        finally:
+            self._putters.release()
+        if waiting is not None:
+            await waiting
+        elif self._engine.turn_over():
+            await sleep(0)
+
+    async def put_many(self, items: Iterable[Any]) -> int:
+        """Store *items* in order.  See `AsyncQueue.put_many`."""
+        if self.is_async:
+            records = [await self.encode_away(item) for item in items]
+        else:
+            records = [self.encode(item) for item in items]
+        stored = 0
+        try:
+            while stored < len(records):
+                stored += await self._put_some(records[stored:])
+        except BaseException as error:
+            error.stored = stored + getattr(error, "stored", 0)  # type: ignore[attr-defined]  # put_many promises it
+            raise
+        return stored
+
+    async def _put_some(self, records: list[bytes]) -> int:
+        """Store as many of *records*, from the first on, as there is room for; return how many."""
+        engine = self._engine
+        if engine.refusal is not None:
+            raise engine.refusal()
+        if engine.maxsize > 0:
+            await self._wait(block=True, timeout=None)
+            self._putters.release()
+            records = records[: max(1, int(engine.room))]
+        waiting = engine.put_many(records)
+        if waiting is not None:
+            await engine.outcome(waiting)
+        elif engine.turn_over():
+            await sleep(0)
+        return len(records)
+
+    async def _wait(self, block: bool, timeout: float | None) -> None:
+        """Hold a promise of room, or raise Full."""
+        engine = self._engine
+        if self._putters.admits():
+            self._putters.promise()
+        elif not block or timeout == 0 or not await self._putters.wait(timeout):
+            raise Full(f"{engine.path}: no room for another item: maxsize is {engine.maxsize}")
+        if engine.draining:
+            self._putters.release()
+            raise engine.closed()

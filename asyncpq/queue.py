@@ -1,0 +1,478 @@
+"""AsyncQueue: a persistent queue for asyncio, in the directory layout of persist-queue's file queue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from asyncio import get_running_loop, sleep
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from asyncpq import fsync as policies
+from asyncpq import serializers
+from asyncpq.buffer import NeedsRead
+from asyncpq.consumer import Consumer
+from asyncpq.directory import check_tempdir
+from asyncpq.errors import CorruptRecord, QueueClosed, QueueFailed, WrongContext
+from asyncpq.files import FILES
+from asyncpq.lane import resolve
+from asyncpq.opened import Recovery
+from asyncpq.opening import open_engine
+from asyncpq.producer import Producer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from types import TracebackType
+
+    from asyncpq.engine import Engine
+
+
+class AsyncQueue:
+    """A queue on the disk.
+
+    The positional parameters and the methods are those of persist-queue's AsyncQueue, whose directories it goes on
+    with.  It opens at its first use, or in ``async with``, and belongs to the event loop that opened it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        maxsize: int = 0,
+        chunksize: int = 100,
+        tempdir: str | os.PathLike[str] | None = None,
+        serializer: Any = None,
+        autosave: bool = False,
+        *,
+        fsync: str | policies.Policy = "interval",
+        repair: bool = False,
+        on_corrupt: str = "raise",
+        inline_limit: int = 65536,
+        lock: bool = True,
+    ) -> None:
+        """Describe the queue; nothing is opened yet.
+
+        Args:
+            path: the directory; it is made when it is missing.
+            maxsize: items that fit; 0 or less: no bound.
+            chunksize: records in a chunk file, for a new directory; an existing one keeps its own.
+            tempdir: accepted for persist-queue's sake; nothing is written there.
+            serializer: a module with dump and load, or a name of `asyncpq.serializers`; None: what the directory
+                was written with, pickle for a new one.
+            autosave: True: get commits; False: task_done does.
+            fsync: a policy of `asyncpq.fsync`, or its name.
+            repair: heal also what may lose records, after setting aside what is damaged.
+            on_corrupt: "raise", or "skip" to set a damaged record aside and go on.
+            inline_limit: bytes that are written from the event loop itself; 0: everything in a thread.
+            lock: False where the file system has no flock; then one opener is your own care.
+
+        Raises:
+            ValueError: an unknown policy or serializer, or a tempdir on another file system.
+            AttributeError: the serializer has no dump or load.
+        """
+        self.path = path
+        self.chunksize, self.tempdir, self.autosave = chunksize, tempdir, autosave
+        self.serializer = None if serializer is None else serializers.get(serializer)
+        self.fsync = policies.get(fsync)
+        if on_corrupt not in ("raise", "skip"):
+            raise ValueError(f"on_corrupt is 'raise' or 'skip', not {on_corrupt!r}")
+        self.on_corrupt, self.inline_limit = on_corrupt, inline_limit
+        self._repair, self._lock, self._maxsize = repair, lock, maxsize
+        check_tempdir(FILES, path, tempdir)
+        self._files = FILES
+        self._engine: Engine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._opening: asyncio.Future[Engine] | None = None
+        self._closing: asyncio.Future[None] | None = None
+        self._producer: Producer
+        self._consumer: Consumer
+
+    @property
+    def maxsize(self) -> int:
+        """How many items fit; 0 or less: no bound.  May be changed at any time."""
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, value: int) -> None:
+        self._maxsize = value
+        if self._engine is not None:
+            self._engine.maxsize = value
+            self._engine.putters.wake()
+
+    @property
+    def recovery(self) -> Recovery:
+        """What opening healed; false where nothing was, or where the queue is not open yet."""
+        return Recovery() if self._engine is None else self._engine.opened.report
+
+    def __repr__(self) -> str:
+        """Name the directory and the state, never an item."""
+        if self._closing is not None:
+            state = "closed"
+        elif self._engine is None:
+            state = "not open yet"
+        else:
+            state = f"{self._engine.ready} items"
+        return f"<AsyncQueue {os.fspath(self.path)!r} fsync={self.fsync.name} {state}>"
+
+    # -- put --------------------------------------------------------------------------------------------------
+
+    async def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Store *item*; on return it survives what the fsync policy promises.
+
+        Args:
+            item: anything that the serializer takes; encoded here and now.
+            block: False: raise Full when there is no room.
+            timeout: seconds to wait for room; None waits for ever.
+
+        Raises:
+            Full: no room (in time); nothing was stored.
+            ValueError: *timeout* is negative.
+            QueueClosed: the queue was closed or shut down.
+            QueueFailed: an earlier sync failed; reopen the queue.
+            OSError: the disk did not take it; nothing was stored, and the queue works on.
+            Exception: what the serializer raises for an item that it does not take; nothing was stored.
+
+        Cancellation: the item is stored whole or not at all.
+        """
+        engine = self._engine
+        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None or engine.draining:
+            engine = await self._enter(putting=True)
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        producer = self._producer
+        record = producer.encode(item) if producer.is_simple(item) else await producer.encode_away(item)
+        if engine.maxsize > 0:
+            await producer.put(record, block, timeout)
+            return
+        waiting = engine.put(record)
+        if waiting is not None:
+            await waiting
+        elif engine.turn_over():
+            await sleep(0)
+
+    async def put_nowait(self, item: Any) -> None:
+        """Store *item* as `put` with ``block=False``."""
+        await self.put(item, block=False)
+
+    async def put_many(self, items: Iterable[Any]) -> int:
+        """Store *items* in order, and return how many there were; all of them are encoded first.
+
+        More items than *maxsize* go in as room comes.
+
+        Raises:
+            As `put`; when an OSError, or a shutdown, ends it, the exception's attribute `stored` has the number of
+            items that are stored, from the first on.  An item that cannot be serialized: nothing is stored.
+
+        Cancellation: the CancelledError has `stored` too; a write that has begun is waited for.
+        """
+        await self._enter(putting=True)
+        return await self._producer.put_many(items)
+
+    # -- get --------------------------------------------------------------------------------------------------
+
+    async def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next item.
+
+        With autosave it is committed first, as the fsync policy promises; else it stays on the disk until
+        `task_done`, and comes again when the queue is reopened before.
+
+        Args:
+            block: False: raise Empty when there is none.
+            timeout: seconds to wait for one; None waits for ever.  A read or a commit is not counted.
+
+        Raises:
+            Empty: no item (in time).
+            ValueError: *timeout* is negative.
+            CorruptRecord: the next record cannot be read; the queue stays where it is.
+            QueueClosed: the queue was closed, or shut down and is empty.
+            QueueFailed: an earlier sync failed; reopen the queue.
+            OSError: reading, or the commit, failed; the item is not lost.
+
+        Cancellation: the item goes to the next get.
+        """
+        engine = self._engine
+        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None:
+            engine = await self._enter()
+        if engine.turn_over():
+            await sleep(0)
+        if timeout is not None and timeout < 0 and block:
+            raise ValueError("'timeout' must be a non-negative number")
+        consumer = self._consumer
+        if consumer.may_take:
+            try:
+                item = engine.buffer.take()
+            except (NeedsRead, CorruptRecord):
+                pass  # in turn, somebody reads it, or says what is wrong with it
+            else:
+                if engine.maxsize > 0 or engine.draining:
+                    engine.taken()
+                return item
+        item = await consumer.get(block, timeout)
+        engine.taken()
+        return item
+
+    async def get_nowait(self) -> Any:
+        """Return the next item as `get` with ``block=False``."""
+        return await self.get(block=False)
+
+    async def get_many(self, max_items: int, timeout: float | None = None) -> list[Any]:
+        """Wait for one item, then take what is there, up to *max_items*; with autosave all in one commit.
+
+        What was read before a damaged record is returned; the next call raises.
+
+        Raises:
+            As `get`; ValueError also where *max_items* is below 1.
+
+        Cancellation: the items go to the next gets.
+        """
+        if max_items < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items!r}")
+        engine = await self._enter()
+        if engine.turn_over():
+            await sleep(0)
+        consumer = self._consumer
+        if consumer.may_take:
+            try:
+                items = consumer.take_many(max_items)
+            except (NeedsRead, CorruptRecord):
+                pass
+            else:
+                engine.taken()
+                return items
+        items = await consumer.get_many(max_items, timeout)
+        engine.taken()
+        return items
+
+    async def peek(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next item and leave it; another consumer may take it before you do.  Else as `get`."""
+        await self._enter()
+        return await self._consumer.peek(block, timeout)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Get items until the queue is closed or shut down."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Get the next item."""
+        try:
+            return await self.get()
+        except QueueClosed:
+            raise StopAsyncIteration from None
+
+    async def task_done(self) -> None:
+        """Say that an item that was got is done with; on return that survives as the fsync policy promises.
+
+        It commits all that was got so far, also by others: one cursor stands for all consumers, as in persist-queue.
+
+        Raises:
+            ValueError: called more often than there were items.
+            OSError: the disk did not take it; nothing was changed.
+            QueueClosed, QueueFailed, WrongContext: see there.
+
+        Cancellation: it is committed whole or not at all.
+        """
+        engine = self._engine
+        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None:
+            engine = await self._enter()
+        waiting = engine.task_done(commit=not self.autosave)
+        if waiting is not None:
+            await waiting
+
+    async def join(self) -> None:
+        """Wait until every item that was put, or was there, is done.
+
+        Raises:
+            QueueClosed, QueueFailed: it ended before.
+        """
+        engine = await self._enter()
+        if engine.unfinished and await engine.joiners.wait(None):
+            engine.joiners.release()
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    async def qsize(self) -> int:
+        """Return how many items get can hand out."""
+        return (await self._enter()).ready
+
+    async def empty(self) -> bool:
+        """Return whether there is no item to get."""
+        return (await self._enter()).ready == 0
+
+    async def full(self) -> bool:
+        """Return whether there is no room to put."""
+        engine = await self._enter()
+        return engine.maxsize > 0 and engine.ready >= engine.maxsize
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts since the queue was opened: sizes, operations, commits, syncs and the seconds they took.
+
+        Empty while the queue is not open.
+        """
+        return {} if self._engine is None else self._engine.stats()
+
+    # -- the directory --------------------------------------------------------------------------------------
+
+    async def sync(self) -> None:
+        """Return when everything so far is durable, whatever the policy.
+
+        Raises:
+            QueueFailed: the disk did not take it; reopen the queue.
+
+        Cancellation: the sync goes on.
+        """
+        engine = await self._enter()
+        await engine.sync()
+
+    async def clear(self) -> None:
+        """Drop every stored item, and those that were got and not committed; they count as done.
+
+        Cancellation: all are dropped, or none.
+        """
+        engine = await self._enter()
+        await engine.clear()
+        engine.taken()
+
+    async def compact(self) -> None:
+        """Give back the space of the present chunk, if everything in it was consumed and committed."""
+        await (await self._enter()).compact()
+
+    # -- beginning and end ----------------------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Open the directory, healing it where it has to be; does nothing when it is open.
+
+        Raises:
+            NotAQueue, WrongSerializer, CorruptQueue, QueueLocked: see there; nothing was changed.
+            ValueError: a new directory needs a chunksize of at least 1.
+            OSError: the directory cannot be made or read.
+
+        Cancellation: the opening goes on; the next call waits for it.
+        """
+        await self._enter()
+        return self
+
+    async def _enter(self, *, putting: bool = False) -> Engine:
+        """Return the open engine, or raise what this call has to be told."""
+        engine = await self._opened()
+        if engine.refusal is not None:
+            raise engine.refusal()
+        if putting and engine.draining:
+            raise engine.closed()
+        return engine
+
+    async def _opened(self) -> Engine:
+        loop = get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            raise WrongContext(
+                f"{self.path}: this queue belongs to another event loop, the one that opened it; "
+                f"close it there and make a new AsyncQueue here"
+            )
+        if self._closing is not None:
+            raise self._closed()
+        if self._engine is not None:
+            return self._engine
+        if self._pid != os.getpid():
+            self._pid, self._opening = os.getpid(), None
+        self._loop = loop
+        if self._opening is None:
+            self._opening = self._open(loop)
+        return await asyncio.shield(self._opening)
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Engine]:
+        opening = open_engine(
+            self._files,
+            Path(self.path),
+            loop,
+            serializer=self.serializer,
+            chunksize=self.chunksize,
+            policy=self.fsync,
+            repair=self._repair,
+            lock=self._lock,
+            inline_limit=self.inline_limit,
+        )
+        opening.add_done_callback(self._is_open)
+        return opening
+
+    def _is_open(self, opening: asyncio.Future[Engine]) -> None:
+        self._opening = None
+        if opening.exception() is not None:
+            self._loop = None
+            return
+        self._engine = engine = opening.result()
+        engine.maxsize = self._maxsize
+        self.serializer = engine.opened.serializer
+        self.chunksize = engine.opened.chunksize
+        self._producer = Producer(engine)
+        self._consumer = Consumer(
+            engine, self._files, engine.dirfd, autosave=self.autosave, skip=self.on_corrupt == "skip"
+        )
+
+    def _closed(self) -> QueueClosed:
+        return QueueClosed(f"{self.path}: the queue was closed; open it again with AsyncQueue(path)")
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Refuse puts from now on, and gets once the queue is empty, as Python 3.13's asyncio.Queue.
+
+        With *immediate*, gets are refused at once, and everyone who waits gets QueueClosed; the items stay on the
+        disk.  The queue still has to be closed.
+        """
+        engine = self._engine
+        if engine is None:
+            raise self._closed() if self._closing is not None else RuntimeError(f"{self.path}: not open yet")
+        if immediate:
+            engine.refuse(engine.closed)
+        engine.shut_down()
+
+    async def close(self) -> None:
+        """Make everything durable, leave the directory exactly as persist-queue would, and give the lock back.
+
+        Items that were got and not committed come again when it is reopened.  Everyone who waits gets QueueClosed.
+        Does nothing when the queue is closed, or was never opened.  After a failed sync nothing is written.
+
+        Raises:
+            QueueFailed: the last sync failed; files and lock are released all the same.
+
+        Cancellation: the closing goes on, and the lock is freed at its end.
+        """
+        if self._closing is None:
+            if self._loop is not None and self._loop is not get_running_loop():
+                raise WrongContext(f"{self.path}: close this queue in the event loop that opened it")
+            self._closing = get_running_loop().create_future()
+            self._close(self._closing)
+        await asyncio.shield(self._closing)
+
+    def _close(self, closing: asyncio.Future[None]) -> None:
+        if self._opening is not None:
+            self._opening.add_done_callback(lambda _: self._close(closing))
+            return
+        if self._engine is None:
+            closing.set_result(None)
+            return
+        engine = self._engine
+        if engine.failure is None:
+            engine.refuse(engine.closed)
+
+        def done(closed: asyncio.Future[None]) -> None:
+            error = closed.exception()
+            resolve(closing, None, QueueFailed(self.path, error) if isinstance(error, OSError) else error)
+
+        engine.close().add_done_callback(done)
+
+    async def __aenter__(self) -> Self:
+        """Open the queue."""
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the queue."""
+        await self.close()
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        """Warn about a queue that was never closed; what it stored is there."""
+        engine = getattr(self, "_engine", None)
+        if engine is None or engine.log.closed or self._closing is not None:
+            return
+        _warn(f"unclosed queue {self!r}; use 'async with' or 'await queue.close()'", ResourceWarning, source=self)
+        engine.forsake()

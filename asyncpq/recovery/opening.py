@@ -1,0 +1,276 @@
+"""Opening a directory, in turn: list, read info, decide, heal, and say what was found."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncpq import serializers
+from asyncpq.errors import CorruptQueue, NotAQueue, WrongSerializer
+from asyncpq.layout import INFO, INFO_MAX, INFO_TEMP, SLOT_SIZE, START, chunk_name, chunk_numbers, new_fields
+from asyncpq.opened import Opened, Recovery
+from asyncpq.recovery.chunks import Chunks
+from asyncpq.recovery.heal import Healer, NewInfo
+from asyncpq.recovery.plan import Hole, Plan, decide, fits, unchanged, without_info
+from asyncpq.recovery.rebuild import rebuild
+from asyncpq.recovery.survey import DEFAULT, Blank, Missing, Readable, State, Unusable, identify, read_info
+from asyncpq.serializers import self_delimiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asyncpq.files import Files
+    from asyncpq.fsync import Policy
+    from asyncpq.serializers import Serializer
+
+SAMPLE: Final = 1024 * 1024  # bytes of the first chunk that tell its serializer
+
+logger: Final = logging.getLogger("asyncpq")
+
+
+def open_queue(
+    files: Files,
+    dirfd: int,
+    path: Path | str,
+    *,
+    serializer: Serializer | None,
+    chunksize: int,
+    policy: Policy,
+    repair: bool,
+) -> Opened:
+    """Make the directory fit to be written, and return where its queue begins and ends.
+
+    Nothing is written when nothing has to be healed; a new directory gets its empty first chunk. To be called
+    in a worker thread, with the lock held.
+
+    Args:
+        files: the file system.
+        dirfd: a descriptor of the directory; it stays the caller's.
+        path: its path, for messages.
+        serializer: None takes whatever the directory was written with, and pickle for a new one.
+        chunksize: records in a chunk of a new directory; an existing one keeps its own.
+        policy: what the mark of a healed info names.
+        repair: heal also what is CorruptQueue otherwise.
+
+    Raises:
+        ValueError: a new directory needs a chunksize of at least 1.
+        WrongSerializer: the directory was written with another serializer; nothing was changed.
+        CorruptQueue: damaged so that only a repair can open it; nothing was changed.
+        NotAQueue: something in it is no regular file; nothing was changed.
+        OSError: reading or healing failed; opening again goes on from there.
+    """
+    with _full_names(Path(path)):
+        return _Opening(files, dirfd, Path(path), chunksize, policy, repair).open(serializer)
+
+
+class _Opening:
+    """One opening of one directory."""
+
+    def __init__(self, files: Files, dirfd: int, path: Path, chunksize: int, policy: Policy, repair: bool) -> None:
+        self.files, self.dirfd, self.path = files, dirfd, path
+        self.chunksize, self.policy, self.repair = chunksize, policy, repair
+
+    def open(self, given: Serializer | None) -> Opened:
+        names = self.files.list_dir(self.dirfd)
+        numbers = chunk_numbers(names)
+        temp = INFO_TEMP in names
+        data = read_info(self.files, self.dirfd) if INFO in names else None
+        serializer, state = identify(self.path, data, given)
+        if serializer is None:
+            serializer = self._by_first_record(numbers)
+        chunks = Chunks(self.files, self.dirfd, serializer, numbers)
+        if isinstance(state, Readable):
+            return self._open_readable(state, chunks, serializer, temp)
+        return self._open_without(state, chunks, serializer, temp, given)
+
+    def _open_readable(self, state: Readable, chunks: Chunks, serializer: Serializer, temp: bool) -> Opened:
+        closed = fits(state, chunks)
+        found = unchanged(state, chunks) if closed else decide(state, chunks)
+        if isinstance(found, Hole):
+            found = self._rebuild(found.why, chunks, state)
+        plan = found
+        if state.size > SLOT_SIZE and state.size != state.length:
+            plan.write_info = True
+            plan.messages.append("info was longer than the slot: it is written anew")
+        fields = {**state.info.fields}
+        new = self._new_info(plan, fields, serializer, state) if plan.write_info or plan.changes_chunks else None
+        report = self._heal(plan, new, temp, closed=closed)
+        if new:
+            return self._healed(plan, new, serializer, fields, report)
+        mark = state.mark
+        durable_head = min(mark.head, plan.head) if mark else plan.head
+        first = durable_head.chunk if durable_head != plan.head or not mark else plan.head.chunk + 1
+        return Opened(
+            serializer=serializer,
+            fields=fields,
+            chunksize=plan.chunksize,
+            size=plan.size,
+            tail=plan.tail,
+            head=plan.head,
+            info_length=state.length,
+            info_slot=mark is not None,
+            durable_head=durable_head,
+            durable_tail=mark.tail if mark else plan.tail,
+            unsynced=tuple(n for n in chunks.numbers if first <= n <= plan.head.chunk),
+            names_dirty=mark is None or mark.head.chunk < plan.head.chunk,
+            self_delimiting=state.self_delimiting,
+            report=report,
+        )
+
+    def _open_without(
+        self,
+        state: Missing | Blank | Unusable,
+        chunks: Chunks,
+        serializer: Serializer,
+        temp: bool,
+        given: Serializer | None,
+    ) -> Opened:
+        is_new = isinstance(state, Missing) and not chunks.numbers
+        plan = self._plan_without(state, chunks, serializer, given)
+        fields = new_fields(plan.chunksize)
+        new = self._new_info(plan, fields, serializer, state) if plan.write_info else None
+        report = self._heal(plan, new, temp, closed=is_new)
+        if new:
+            return self._healed(plan, new, serializer, fields, report)
+        if is_new:
+            self.files.close(self.files.create(self.dirfd, chunk_name(0)))
+        return Opened(
+            serializer=serializer,
+            fields=fields,
+            chunksize=plan.chunksize,
+            size=0,
+            tail=START,
+            head=START,
+            unsynced=(0,),
+            names_dirty=True,
+            self_delimiting=_stops(serializer, fields),
+            report=report,
+        )
+
+    def _plan_without(
+        self,
+        state: Missing | Blank | Unusable,
+        chunks: Chunks,
+        serializer: Serializer,
+        given: Serializer | None,
+    ) -> Plan:
+        if isinstance(state, Missing):
+            if self.chunksize < 1:
+                raise ValueError(f"a new queue needs a chunksize of at least 1, not {self.chunksize}")
+            found = without_info(chunks, self.chunksize)
+            self._check_serializer(state, chunks, serializer, given)
+            if isinstance(found, Plan):
+                return found
+            return self._rebuild(found.why, chunks, None)
+        if self.repair:
+            self._check_serializer(state, chunks, serializer, given)
+        return self._rebuild(state.why, chunks, None)
+
+    # -- serializers ------------------------------------------------------------------------------------
+
+    def _by_first_record(self, numbers: list[int]) -> Serializer:
+        """Return the serializer of the first chunk, for a directory whose info does not tell."""
+        for number in numbers:
+            sample = self._sample(number)
+            if sample:
+                return serializers.get(serializers.detect_record(sample) or DEFAULT)
+        return serializers.get(DEFAULT)
+
+    def _sample(self, number: int) -> bytes:
+        fd = self.files.open_read(self.dirfd, chunk_name(number))
+        try:
+            return self.files.pread(fd, SAMPLE, 0)
+        finally:
+            self.files.close(fd)
+
+    def _check_serializer(self, state: State, chunks: Chunks, serializer: Serializer, given: Serializer | None) -> None:
+        """Refuse to rebuild with a serializer that does not fit: what it cannot read would be set aside."""
+        first = next((n for n in chunks.numbers if not chunks.holds_nothing(n)), None)
+        if first is None or chunks.first_is_whole(first):
+            return
+        found = serializers.detect_record(self._sample(first))
+        if isinstance(state, Unusable) or (found and found != serializer.NAME):
+            name = given.NAME if given else serializer.NAME
+            raise WrongSerializer(self.path, name, found if found != name else None)
+
+    # -- healing ----------------------------------------------------------------------------------------
+
+    def _rebuild(self, why: str, chunks: Chunks, state: Readable | None) -> Plan:
+        if not self.repair:
+            raise CorruptQueue(self.path, why)
+        plan = rebuild(chunks, self.chunksize, state.info if state else None)
+        plan.messages.insert(0, f"repaired: {why}")
+        return plan
+
+    def _new_info(self, plan: Plan, fields: dict[str, Any], serializer: Serializer, state: State) -> NewInfo:
+        """Return the info that *plan* ends with, and let *fields* say the same."""
+        fields.update(chunksize=plan.chunksize, size=plan.size, tail=list(plan.tail), head=list(plan.head))
+        record = serializer.encode(fields)
+        stops = state.self_delimiting if isinstance(state, Readable) else self_delimiting(serializer, record)
+        in_place = isinstance(state, Readable) and state.can_be_slot and len(record) <= INFO_MAX
+        old_length = state.length if isinstance(state, Readable) else 0
+        return NewInfo(record, old_length, in_place, keep_old=isinstance(state, Unusable), slot=stops)
+
+    def _heal(self, plan: Plan, new: NewInfo | None, temp: bool, *, closed: bool) -> Recovery:
+        if temp:
+            self.files.unlink(self.dirfd, INFO_TEMP)
+            plan.messages.append(f"{INFO_TEMP}: removed, a new info that was never finished")
+        healer = Healer(self.files, self.dirfd, self.path)
+        healer.carry_out(plan, new, self.policy)
+        removed = [chunk_name(n) for n in (*plan.empty, *plan.below)]
+        report = Recovery(
+            closed=closed,
+            adopted=plan.adopted,
+            lost=plan.lost,
+            set_aside=tuple(healer.set_aside),
+            cut=sum(length for _, length in plan.cuts),
+            removed=tuple(removed + [INFO_TEMP] * temp),
+            messages=tuple(plan.messages),
+        )
+        if report:
+            logger.warning("%s: %s", self.path, "; ".join(report.messages))
+        return report
+
+    def _healed(
+        self, plan: Plan, new: NewInfo, serializer: Serializer, fields: dict[str, Any], report: Recovery
+    ) -> Opened:
+        """Return what there is after info was written: all of it is durable."""
+        return Opened(
+            serializer=serializer,
+            fields=fields,
+            chunksize=plan.chunksize,
+            size=plan.size,
+            tail=plan.tail,
+            head=plan.head,
+            info_length=len(new.record),
+            info_slot=new.slot and len(new.record) <= INFO_MAX,
+            durable_head=plan.head,
+            durable_tail=plan.tail,
+            self_delimiting=new.slot,
+            report=report,
+        )
+
+
+def _stops(serializer: Serializer, fields: dict[str, Any]) -> bool:
+    """Return whether the slot can be used; a serializer that cannot even write an info cannot use it."""
+    try:
+        return self_delimiting(serializer, serializer.encode(fields))
+    except Exception:  # the first put will say what is wrong with it
+        return False
+
+
+@contextmanager
+def _full_names(path: Path) -> Iterator[None]:
+    """Let errors about a file in the directory name all of its path."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        if not isinstance(name, str) or Path(name).is_absolute() or error.errno is None:
+            raise
+        if "regular" in str(error.strerror) or error.errno == errno.ELOOP:
+            raise NotAQueue(path / name, "is no regular file, so this is no queue") from error
+        raise OSError(error.errno, error.strerror, str(path / name)) from error

@@ -1,0 +1,88 @@
+"""Callers who wait: first come, first served, with a timeout by the loop's clock.
+
+A caller who is let go on holds a *promise* until he has done what he waited for: nobody who comes later can take
+it from him, and when he is cancelled in the same tick, the next one gets it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+
+class Line:
+    """A line of callers who wait for something that there is a number of: items, or room."""
+
+    __slots__ = ("_free", "_loop", "promised", "waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, free: Callable[[], float]) -> None:
+        """*free* says how many callers could go on now, if nobody held a promise."""
+        self._loop, self._free = loop, free
+        self.waiting: deque[asyncio.Future[bool]] = deque()
+        self.promised = 0
+
+    def __bool__(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self.waiting)
+
+    def admits(self) -> bool:
+        """Whether somebody who comes now may go on without waiting."""
+        return not self.waiting and self._free() > self.promised
+
+    def wake(self) -> None:
+        """Let go on who can, in order."""
+        while self.waiting and self._free() > self.promised:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                self.promised += 1
+                waiter.set_result(True)
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Wait for a promise; True: it is held, and `release` gives it up.  False: none came in *timeout* seconds.
+
+        Cancellation: no promise is held; one that was just made goes to the next caller.
+        """
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self.waiting.append(waiter)
+        timer = None if timeout is None else self._loop.call_later(timeout, self._expire, waiter)
+        try:
+            return await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None and waiter.result():
+                self.release()
+            else:
+                self._forget(waiter)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def promise(self) -> None:
+        """Hold a promise without having waited."""
+        self.promised += 1
+
+    def release(self) -> None:
+        """Give up a promise, used or not."""
+        self.promised -= 1
+        if self.waiting:
+            self.wake()
+
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Let everyone who waits get an error of his own."""
+        waiting, self.waiting = self.waiting, deque()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(error())
+
+    def _expire(self, waiter: asyncio.Future[bool]) -> None:
+        if not waiter.done():
+            waiter.set_result(False)
+            self._forget(waiter)
+
+    def _forget(self, waiter: asyncio.Future[bool]) -> None:
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
