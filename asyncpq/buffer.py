@@ -154,7 +154,10 @@ class ReadBuffer:
         if self.returned:
             return self.returned.pop(0).item
         if self._at < len(self._block):
-            value, end = self._decode_block()
+            try:
+                value, end = self._decode(self._block, self._at)
+            except (Torn, Damaged) as error:
+                raise self._unreadable(error) from error
             length = end - self._at
             self._at = end
         elif self._recent and not self._more:
@@ -194,7 +197,10 @@ class ReadBuffer:
         if self.returned:
             return self.returned[0].item
         if self._at < len(self._block):
-            return self._decode_block()[0]
+            try:
+                return self._decode(self._block, self._at)[0]
+            except (Torn, Damaged) as error:
+                raise self._unreadable(error) from error
         if self._recent and not self._more:
             try:
                 return self._loads(self._recent[0])
@@ -213,24 +219,16 @@ class ReadBuffer:
             self.count = count
             self.offset += length
 
-    def _decode_block(self) -> tuple[Any, int]:
-        try:
-            return self._decode(self._block, self._at)
-        except Torn:
-            raise self._torn() from None
-        except Damaged as error:
-            raise self.corrupt(str(error)) from error
-
     def _skip_block(self) -> int:
         try:
             return self._serializer.skip(self._block, self._at)
-        except Torn:
-            raise self._torn() from None
-        except Damaged as error:
-            raise self.corrupt(str(error)) from error
+        except (Torn, Damaged) as error:
+            raise self._unreadable(error) from error
 
-    def _torn(self) -> Exception:
-        """Tell a record that the block cut short from one that ends where its chunk does."""
+    def _unreadable(self, error: Torn | Damaged) -> Exception:
+        """Tell a record that the block cut short from one that is damaged, or ends where its chunk does."""
+        if isinstance(error, Damaged):
+            return self.corrupt(str(error))
         if self._complete:
             return self.corrupt("the record is not whole")
         return NeedsRead(READ_AHEAD if self._at else 2 * max(len(self._block), READ_AHEAD))

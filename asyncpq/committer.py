@@ -13,58 +13,97 @@ from typing import TYPE_CHECKING, Final
 
 from asyncpq import threads
 from asyncpq.errors import SyncFailed
+from asyncpq.lane import call_loop, resolve
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from asyncpq.log import Log
 
-FULL_BATCH: Final = 64  # full chunks that are synced together
 INF: Final = float("inf")
 
 
 class Committer:
     """Runs `Log.commit` when the window ends or somebody asks, and `Log.sync_full` as chunks fill."""
 
-    def __init__(self, log: Log, seconds: float, tell: Callable[[SyncFailed | None], None]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        loop: asyncio.AbstractEventLoop,
+        seconds: float,
+        failed: Callable[[SyncFailed], object],
+        went_on: Callable[[], None],
+    ) -> None:
         """Start nothing.
 
         Args:
             log: what is made durable.
+            loop: the event loop of those who wait, and of the two that are called.
             seconds: how long something may stay undurable; infinity: for ever.
-            tell: called from the worker thread after each commit, with what went wrong.
+            failed: told what went wrong.
+            went_on: told after each commit.
         """
-        self._log, self._seconds, self._tell = log, seconds, tell
+        self._log, self._loop, self._seconds = log, loop, seconds
+        self._failed, self._went_on = failed, went_on
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._running = self._commit_wanted = self._full_wanted = False
-        self.begun = self.ended = 0  # commits
+        self._begun = self._ended = 0  # commits
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.armed = seconds == INF  # a deadline is set for what was written
         self.due = INF  # when what was written first has to be durable (time.monotonic)
 
+    # -- for the event loop ---------------------------------------------------------------------------------
+
     def arm(self, now: float) -> None:
-        """Something was written at *now*: keep its deadline."""
+        """Keep the deadline of what was written at *now*."""
         self.armed = True
         self.due = due = now + self._seconds
         threads.at_exit(self._finish)
         threads.keeper.call_at(due, self._deadline)
 
-    def _deadline(self) -> None:
-        if time.monotonic() >= self.due:
-            self.want_commit()
+    def commit(self, done: asyncio.Future[None]) -> None:
+        """Settle *done* when everything written so far is durable."""
+        self._waiting.append((self.want_commit(), done))
 
     def want_commit(self) -> int:
-        """Have a commit begin as soon as possible; return the number that `ended` has when it is done."""
+        """Have a commit begin as soon as possible; return its number."""
         with self._lock:
             self._commit_wanted = True
             self._start()
-            return self.begun + 1
+            return self._begun + 1
 
     def want_full(self) -> None:
         """Have the full chunks synced."""
-        with self._lock:
-            self._full_wanted = True
-            self._start()
+        if not self._full_wanted:
+            with self._lock:
+                self._full_wanted = True
+                self._start()
+
+    def _synced(self, ended: int, error: SyncFailed | None) -> None:
+        if error is not None:
+            self._failed(error)
+            return
+        waiting, self._waiting = self._waiting, []
+        for number, future in waiting:
+            if number <= ended:
+                resolve(future, None, None)
+            else:
+                self._waiting.append((number, future))
+        self._went_on()
+
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Let everyone who waits get an error of his own."""
+        waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            resolve(future, None, error())
+
+    # -- in other threads -----------------------------------------------------------------------------------
+
+    def _deadline(self) -> None:
+        if time.monotonic() >= self.due:
+            self.want_commit()
 
     def _start(self) -> None:
         if not self._running:
@@ -81,15 +120,14 @@ class Committer:
                 error = failure
             except OSError as failure:
                 error = SyncFailed(failure)
-            if job == self._log.commit:
-                self.ended += 1
-            self._tell(error)
+            self._ended = self._begun
+            call_loop(self._loop, self._synced, self._ended, error)
 
     def _next(self) -> Callable[[], None] | None:
         with self._lock:
             if self._commit_wanted:
                 self._commit_wanted = self._full_wanted = False
-                self.begun += 1
+                self._begun += 1
                 # What is written from here on has a deadline of its own.
                 self.due, self.armed = INF, self._seconds == INF
                 threads.not_at_exit(self._finish)

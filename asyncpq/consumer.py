@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from asyncpq.buffer import NeedsRead, read_blocks
 from asyncpq.errors import CorruptRecord, Empty
 from asyncpq.serializers import Damaged, Torn
+from asyncpq.upkeep import move_back, pass_over, reclaim_later
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,21 +49,9 @@ class Consumer:
         self._serializer = engine.opened.serializer
         self._autosave, self._skip = autosave, skip
         self._is_async = self._serializer.is_async
-        self._direct = not autosave and not self._is_async
         self._reading = asyncio.Lock()
 
     # -- now ------------------------------------------------------------------------------------------------
-
-    @property
-    def may_take(self) -> bool:
-        """Whether a get that comes now need not wait for an item, for others, or for a commit."""
-        getters = self._getters
-        return (
-            self._direct
-            and not getters.waiting
-            and self._engine.ready > getters.promised
-            and not self._reading.locked()
-        )
 
     def take_many(self, limit: int) -> list[Any]:
         """Return up to *limit* items, at least one: as `ReadBuffer.take`; what stops it later is met next time."""
@@ -88,7 +77,7 @@ class Consumer:
             except BaseException:
                 self._buffer.give_back(number, position, item)
                 self._getters.wake()
-                self._engine.move_back()
+                move_back(self._engine)
                 raise
         return item
 
@@ -154,7 +143,7 @@ class Consumer:
         except BaseException:
             self._rewind(bookmark)
             if self._autosave:
-                self._engine.move_back()
+                move_back(self._engine)
             raise
         return items
 
@@ -180,7 +169,7 @@ class Consumer:
         except CorruptRecord:
             if not self._skip:
                 raise
-            await self._engine.pass_over()
+            await pass_over(self._engine)
             if self._buffer.ready < self._getters.promised:
                 raise _PassedOver from None
 
@@ -225,7 +214,7 @@ class Consumer:
             await waiting
         finally:
             autosaving.remove(start.chunk)
-        self._engine.reclaim_later()
+        reclaim_later(self._engine)
 
     def _bookmark(self) -> tuple[list[Returned], Position, int]:
         return self._buffer.returned[:], self._buffer.cursor, self._buffer.got

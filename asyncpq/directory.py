@@ -58,9 +58,10 @@ def open_directory(files: Files, path: Path | str, *, lock: bool) -> int:
         try:
             if not lock or _locked(files, dirfd, path):
                 return dirfd
-        except BaseException:
+        except BaseException as error:
             files.close(dirfd)
-            files.remove_path(made)
+            if not isinstance(error, QueueLocked):  # what was made is the other's by now
+                files.remove_path(made)
             raise
         files.close(dirfd)
     raise NotAQueue(path, "this directory is being replaced again and again by another program")

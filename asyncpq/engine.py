@@ -19,23 +19,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import threads
 from asyncpq.buffer import ReadBuffer
-from asyncpq.committer import FULL_BATCH, Committer
+from asyncpq.committer import Committer
 from asyncpq.errors import QueueClosed, QueueFailed, SyncFailed, WrongContext
-from asyncpq.lane import Lane, Request, call_loop, resolve
+from asyncpq.lane import Lane, Request, call_loop, forget, resolve
 from asyncpq.layout import distance
 from asyncpq.log import FULL_MAX, Log
+from asyncpq.turn import YIELD, Turn, Yield
 from asyncpq.waiting import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from asyncpq.files import Files
     from asyncpq.fsync import Policy
-    from asyncpq.layout import Position
     from asyncpq.opened import Opened
 
-TURN: Final = 0.001  # seconds that queue operations may take before the rest of the loop has its turn
 SLOW_WRITE: Final = 0.005  # seconds; after an inline write that took longer, ...
 SLOW_REST: Final = 1.0  # ... the writes of so many seconds go to the thread
 INF: Final = float("inf")
@@ -61,22 +60,20 @@ class Engine:
         self.dirfd = dirfd
         self.log = Log(files, dirfd, path, opened, policy)
         self.buffer = ReadBuffer(path, opened.serializer, opened.chunksize, opened.tail, opened.size)
-        self._always = policy.name == "always"
+        self.always = policy.name == "always"
         self._in_lane = policy.name in ("always", "rollover")  # durable commits are part of the writing
         self._items: int | None = getattr(policy, "items", None)
-        self._committer = Committer(self.log, getattr(policy, "seconds", INF), self._told)
-        self._commit_waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._lane = Lane(loop, self)
+        self._committer = Committer(self.log, loop, getattr(policy, "seconds", INF), self.fail, self._lane.pump)
+        self.log.on_full = self._committer.want_full
         self._visible: tuple[int, int] | None = None  # chunk and offset of head, while a job may be beyond it
-        self._inline_limit = -1 if self._always else inline_limit
+        self._inline_limit = -1 if self.always else inline_limit
         self._thread_until = 0.0
-        self._turn_marked = False
-        self._turn_ends = 0.0
+        self.turn = Turn(loop)
 
         self.maxsize = 0
         self.pending = 0  # records on their way to the disk
         self.unfinished = opened.size
-        self.puts = 0
         self.getters = Line(loop, lambda: self.ready)
         self.putters = Line(loop, lambda: self.room)
         self.joiners = Line(loop, lambda: INF if self.unfinished == 0 else 0)
@@ -100,8 +97,8 @@ class Engine:
 
     # -- put ------------------------------------------------------------------------------------------------
 
-    def put(self, record: bytes) -> asyncio.Future[None] | None:
-        """Store *record*; None: it is stored; else a future that says when it is.
+    def put(self, record: bytes) -> Awaitable[Any] | None:
+        """Store *record*; None: it is stored; else it is once what is returned has been awaited.
 
         Raises:
             OSError: it does not fit; nothing was changed.
@@ -113,17 +110,15 @@ class Engine:
             except SyncFailed as error:
                 raise self.fail(error) from error
             if stored:
-                self.puts += 1
                 self.unfinished += 1
                 self.buffer.added(record)
-                self._written(began)
                 if self.getters.waiting:
                     self.getters.wake()
-                return None
+                return self._written(began)
         self.pending += 1
         return self._lane.enqueue(Request(self.loop.create_future(), (record,)))
 
-    def put_many(self, records: Sequence[bytes]) -> asyncio.Future[None] | None:
+    def put_many(self, records: Sequence[bytes]) -> Awaitable[Any] | None:
         """Store *records* in order, or a prefix of them whose length the error has as `stored`: as `put`."""
         began = monotonic()
         if sum(map(len, records)) <= self._inline_limit and self._may_write(began):
@@ -133,11 +128,10 @@ class Engine:
                 raise self.fail(error) from error
             if failed is not None:
                 self._count(records, failed)
-                self._written(began)
                 self.getters.wake()
                 if failed:
                     raise _partial(failed)
-                return None
+                return self._written(began)
         self.pending += len(records)
         return self._lane.enqueue(Request(self.loop.create_future(), records, prefix=True))
 
@@ -145,41 +139,27 @@ class Engine:
         """Whether the loop may write itself: in order, not after a slow write, not beyond the policy's window."""
         return (
             self._lane.idle
-            and now >= self._thread_until
-            and now < self._committer.due
+            and self._thread_until <= now < self._committer.due
             and (self._items is None or self._undurable() < self._items)
         )
 
     def _undurable(self) -> int:
         return distance(self.log.chunks.size, self.log.durable_head, self.log.chunks.head)
 
-    def _written(self, began: float) -> None:
-        """Look after the time that an inline write took, and after the deadline of what it wrote."""
+    def _written(self, began: float) -> Yield | None:
+        """Look after the time that an inline write took, and the deadline of what it wrote; say when to yield."""
         now = monotonic()
         if now - began > SLOW_WRITE:
             self._thread_until = now + SLOW_REST
         if not self._committer.armed:
             self._committer.arm(now)
-        if len(self.log.chunks.full) >= FULL_BATCH:
-            self._committer.want_full()
-
-    def turn_over(self) -> bool:
-        """Whether it is time to let the rest of the loop have its turn."""
-        if self._turn_marked:
-            return monotonic() >= self._turn_ends
-        self._turn_marked = True
-        self._turn_ends = monotonic() + TURN
-        self.loop.call_soon(self._new_turn)
-        return False
-
-    def _new_turn(self) -> None:
-        self._turn_marked = False
+        if now >= self.turn.ends and self.turn.over(now):
+            return YIELD
+        return None
 
     def _count(self, records: Sequence[bytes], failed: dict[int, OSError]) -> None:
         """Count those of *records* as stored that did not fail."""
-        stored = len(records) - len(failed)
-        self.puts += stored
-        self.unfinished += stored
+        self.unfinished += len(records) - len(failed)
         for index, record in enumerate(records):
             if index not in failed:
                 self.buffer.added(record)
@@ -210,13 +190,14 @@ class Engine:
             return group[0].job()
         records = [record for request in group for record in request.records]
         tail = next((request.tail for request in reversed(group) if request.tail is not None), None)
-        write = self.log.append_durably if self._always else self.log.append
+        write = self.log.append_durably if self.always else self.log.append
         failed = write(records, tail, prefix=group[0].prefix)
         if tail is not None:
             self.log.reclaim(min(self.autosaving, default=None))
         return failed
 
     def settle(self, group: list[Request], outcome: Any) -> None:
+        """Tell everyone in the group what became of his request."""
         self._visible = None
         if isinstance(outcome, SyncFailed):
             self.fail(outcome)
@@ -260,16 +241,20 @@ class Engine:
         resolve(request.future, outcome if request.job else None, error)
 
     def dropped(self, request: Request) -> None:
+        """Take back what a request counted whose caller was cancelled before its job began."""
         self.pending -= len(request.records)
         if request.settled is not None:
             request.settled(asyncio.CancelledError())
         self.putters.wake()
 
-    async def outcome(self, waiting: asyncio.Future[Any]) -> None:
+    async def outcome(self, waiting: Awaitable[Any]) -> None:
         """Wait for a request; when cancelled, withdraw it, or wait for its end if it has begun.
 
         Cancellation: the CancelledError has `stored`, the number of its records that are stored.
         """
+        if not isinstance(waiting, asyncio.Future):
+            await waiting
+            return
         try:
             await asyncio.shield(waiting)
         except asyncio.CancelledError as cancelled:
@@ -302,25 +287,30 @@ class Engine:
             error = failure
         call_loop(self.loop, resolve, future, result, error)
 
-    def commit_tail(self, settled: Callable[[Any], None] | None = None) -> asyncio.Future[None] | None:
-        """Commit what was got so far; None: it is done; else a future that says when it is.
+    def commit_tail(self, settled: Callable[[Any], None] | None = None) -> Awaitable[Any] | None:
+        """Commit what was got so far; None: it is; else it is once what is returned has been awaited.
 
         *settled* is told of the outcome in any case, cancelled or not: None or the exception.
         """
         began = monotonic()
-        if self._inline_limit > 0 and not self.autosaving and self._lane.idle and began >= self._thread_until:
-            try:
-                moved = self.log.move_tail_now(self.buffer.at[1])
-            except SyncFailed as error:
-                raise self.fail(error) from error
-            if moved:
-                self._written(began)
-                if settled is not None:
-                    settled(None)
-                return None
+        if self._lane.idle and self._inline_limit > 0 and self._thread_until <= began < self._committer.due:
+            buffer = self.buffer
+            if not buffer.returned and not self.autosaving:
+                try:
+                    moved = self.log.move_tail_now(buffer.chunk, buffer.count, buffer.offset)
+                except SyncFailed as error:
+                    raise self.fail(error) from error
+                if moved:
+                    if settled is not None:
+                        settled(None)
+                    return self._written(began)
         return self._lane.enqueue(Request(self.loop.create_future(), tail=self.buffer.at[1], settled=settled))
 
-    def task_done(self, *, commit: bool) -> asyncio.Future[None] | None:
+    def commit_later(self) -> asyncio.Future[None]:
+        """Commit what was got so far, in the lane."""
+        return self._lane.enqueue(Request(self.loop.create_future(), tail=self.buffer.at[1]))
+
+    def task_done(self, *, commit: bool) -> Awaitable[Any] | None:
         """Count one item as done, and commit what was got so far: as `commit_tail`.
 
         Raises:
@@ -351,62 +341,6 @@ class Engine:
         if self.draining:
             self.check_drained()
 
-    def reclaim_later(self) -> None:
-        """Remove what the autosave gets that have returned have emptied."""
-        if self.log.chunks.oldest < self.log.tail.chunk and not self.autosaving:
-            _forget(self.in_lane(lambda: self.log.reclaim(None)))
-
-    def move_back(self) -> None:
-        """Have the tail say again that what was given back is not done."""
-        if self.refusal is None:
-            _forget(self._lane.enqueue(Request(self.loop.create_future(), tail=self.buffer.at[1])))
-
-    def pass_over(self) -> asyncio.Future[None]:
-        """Set the damaged record at the cursor aside, durably, and move the cursor behind it."""
-        at = self.buffer.cursor
-        passed: list[tuple[Position, int]] = []
-
-        def settled(error: BaseException | None) -> None:
-            if error is None and self.buffer.cursor == at:
-                position, records = passed[0]
-                self.buffer.jump(position, records)
-                self.unfinished = max(self.finishing, self.unfinished - records)
-                self.joiners.wake()
-
-        return self.in_lane(lambda: passed.append(self.log.pass_over(at, self.opened.serializer)), settled)
-
-    def clear(self) -> asyncio.Future[None]:
-        """Drop what is stored and what was got but not committed; durable where the policy says so."""
-
-        def job() -> Position:
-            head = self.log.chunks.head
-            self.log.append_durably((), head) if self._always else self.log.append((), head)
-            self.log.reclaim()
-            return head
-
-        return self.in_lane(job, self._cleared)
-
-    def _cleared(self, error: BaseException | None) -> None:
-        if error is None:
-            self.buffer.jump(self.log.chunks.head, self.buffer.stored - self.buffer.got)
-            self.buffer.returned.clear()
-            self.unfinished = self.finishing
-            self.joiners.wake()
-
-    def compact(self) -> asyncio.Future[None]:
-        """Give back the space of a drained chunk."""
-
-        def job() -> None:
-            if self.log.compact() and self._always:
-                self.log.commit()
-            self.log.reclaim()
-
-        return self.in_lane(job, self._compacted)
-
-    def _compacted(self, error: BaseException | None) -> None:
-        if error is None and self.buffer.stored == self.buffer.got:
-            self.buffer.jump(self.log.chunks.head, 0)
-
     # -- durable --------------------------------------------------------------------------------------------
 
     def sync(self) -> asyncio.Future[None]:
@@ -418,29 +352,14 @@ class Engine:
             self._sync_now(done)
         else:
             # What waits in the lane comes first.
-            _forget(self.in_lane(_nothing, lambda _: self._sync_now(done)))
+            forget(self.in_lane(lambda: None, lambda _: self._sync_now(done)))
         return done
 
     def _sync_now(self, done: asyncio.Future[None]) -> None:
         if self.failure is not None:
             resolve(done, None, self.failure)
         else:
-            self._commit_waiters.append((self._committer.want_commit(), done))
-
-    def _told(self, error: SyncFailed | None) -> None:
-        """A background sync has ended (worker thread)."""
-        call_loop(self.loop, self._synced, error)
-
-    def _synced(self, error: SyncFailed | None) -> None:
-        if error is not None:
-            self.fail(error)
-            return
-        ended = self._committer.ended
-        done = [future for number, future in self._commit_waiters if number <= ended]
-        self._commit_waiters = [(number, future) for number, future in self._commit_waiters if number > ended]
-        for future in done:
-            resolve(future, None, None)
-        self._lane.pump()
+            self._committer.commit(done)
 
     def fail(self, error: SyncFailed) -> QueueFailed:
         """Latch: from here on every call, and everyone who waits, gets QueueFailed."""
@@ -448,26 +367,24 @@ class Engine:
             self.failure = QueueFailed(self.path, error.cause)
             self.refuse(lambda: QueueFailed(self.path, error.cause))
             self._lane.fail(lambda request: self._settle_other(request, error, 0))
-            waiters, self._commit_waiters = self._commit_waiters, []
-            for _, future in waiters:
-                resolve(future, None, QueueFailed(self.path, error.cause))
+            self._committer.refuse(lambda: QueueFailed(self.path, error.cause))
         return self.failure
 
     # -- the end --------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
         """Return counts since the opening."""
-        log, counters = self.log, self.log.counters
+        log, syncer = self.log, self.log.syncer
         return {
             "size": self.ready,
             "unfinished": self.unfinished,
             "waiting_to_be_stored": self.pending,
-            "puts": self.puts,
+            "puts": self.buffer.stored - self.opened.size,
             "gets": self.buffer.got - len(self.buffer.returned),
-            "commits": counters.commits,
-            "syncs": counters.syncs,
-            "sync_seconds": counters.sync_seconds,
-            "sync_seconds_max": counters.sync_max,
+            "commits": syncer.commits,
+            "syncs": syncer.syncs,
+            "sync_seconds": syncer.seconds,
+            "sync_seconds_max": syncer.longest,
             "chunks_removed": log.chunks.removed,
             "not_durable": distance(log.chunks.size, log.durable_head, log.chunks.head),
             "healed": bool(self.opened.report),
@@ -542,12 +459,3 @@ def _partial(failed: dict[int, OSError]) -> OSError:
     error = failed[first]
     error.stored = first  # type: ignore[attr-defined]  # put_many promises it
     return error
-
-
-def _nothing() -> None:
-    """Be a place in the lane."""
-
-
-def _forget(future: asyncio.Future[Any]) -> None:
-    """Nobody waits for it: an error latches the queue, or the next commit meets it."""
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -52,7 +52,7 @@ class Owner(Protocol):
     """What the requests mean.  All but `work` is called on the loop."""
 
     def held(self) -> bool:
-        """Return whether records have to be held back now; who says so calls `Lane.pump` later."""
+        """Return whether writes have to be held back now; who says so calls `Lane.pump` later."""
 
     def begun(self) -> None:
         """A group's job begins."""
@@ -75,11 +75,7 @@ class Lane:
         self._loop, self._owner = loop, owner
         self._waiting: deque[Request] = deque()
         self._running = self._scheduled = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing runs and nobody waits: then the loop itself may write."""
-        return not self._running and not self._waiting
+        self.idle = True  # nothing runs and nobody waits: then the loop itself may write
 
     @property
     def running(self) -> bool:
@@ -89,6 +85,7 @@ class Lane:
     def enqueue(self, request: Request) -> asyncio.Future[Any]:
         """Let *request* take part in the next job; return its future."""
         self._waiting.append(request)
+        self.idle = False
         if not self._running and not self._scheduled:
             # Those who come in this turn of the loop share the job.
             self._scheduled = True
@@ -99,12 +96,13 @@ class Lane:
         """Start the next job, if none runs."""
         self._scheduled = False
         while self._waiting and not self._running:
-            if self._waiting[0].records and self._owner.held():
+            if self._waiting[0].job is None and self._owner.held():
                 return
             if group := self._next_group():
                 self._running = True
                 self._owner.begun()
                 threads.pool.submit(partial(self._run, group))
+        self.idle = not self._running and not self._waiting
 
     def _next_group(self) -> list[Request]:
         group: list[Request] = []
@@ -135,8 +133,7 @@ class Lane:
     def _done(self, group: list[Request], outcome: Any) -> None:
         self._running = False
         self._owner.settle(group, outcome)
-        if not self._scheduled:
-            self.pump()
+        self.pump()
 
     async def end_of(self, future: asyncio.Future[Any]) -> int:
         """Withdraw the request of *future*, or wait for its end if its job has begun; return the records stored."""
@@ -171,3 +168,8 @@ def call_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args:
             raise
         return False
     return True
+
+
+def forget(future: asyncio.Future[Any]) -> None:
+    """Let nobody wait for it: an error latches the queue, or the next commit meets it."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -17,15 +17,15 @@ makes durable.  What they share is guarded by `_mutex`, which is never held duri
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from asyncpq.chunks import Chunks
 from asyncpq.errors import SyncFailed
 from asyncpq.infofile import InfoFile
-from asyncpq.layout import START, Position, chunk_name, distance
+from asyncpq.layout import START, Position, distance
 from asyncpq.recovery import pass_over
+from asyncpq.syncing import Syncer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,18 +36,8 @@ if TYPE_CHECKING:
     from asyncpq.opened import Opened
     from asyncpq.serializers import Serializer
 
+FULL_BATCH: Final = 64  # full chunks that are synced together
 FULL_MAX: Final = 256  # full chunks that may wait for their sync, each with an open descriptor
-
-
-class Counters:
-    """What the log has done since it was opened."""
-
-    __slots__ = ("commits", "sync_max", "sync_seconds", "syncs")
-
-    def __init__(self) -> None:
-        """Begin at zero."""
-        self.commits = self.syncs = 0
-        self.sync_seconds = self.sync_max = 0.0  # seconds: in all, and the longest
 
 
 class Log:
@@ -56,19 +46,29 @@ class Log:
     def __init__(self, files: Files, dirfd: int, path: Path, opened: Opened, policy: Policy) -> None:
         """Take over the descriptor *dirfd* and its lock; write nothing."""
         self._files, self._dirfd, self.path, self.policy = files, dirfd, path, policy
-        self.tail = opened.tail
+        self._tail: Sequence[int] = opened.tail
         self.size = opened.size  # records from tail to head
         self.chunks = Chunks(files, dirfd, path, opened, keep_full=policy.name != "never")
         self._info = InfoFile(files, dirfd, opened, policy)
-        self._fields = self._info.fields
+        self._fields, self._overwrite = self._info.fields, self._info.overwrite
         self.durable_head = opened.durable_head
-        self.counters = Counters()
+        self.syncer = Syncer(files, dirfd)
         self._changed = not opened.report.closed and opened.info_length > 0  # since the last durable commit
         self._commits_full = policy.name == "rollover"
         self._mutex = threading.Lock()
         self._pwrite, self._acquire, self._release = files.pwrite, self._mutex.acquire, self._mutex.release
+        self.on_full: Callable[[], None] = lambda: None  # told when full chunks wait for their sync
         self.busy = False  # head chunk and info are being synced: a write to them may have to wait
         self.closed = False
+
+    @property
+    def tail(self) -> Position:
+        """What info says is the oldest record."""
+        return Position(*self._tail)
+
+    @tail.setter
+    def tail(self, tail: Position) -> None:
+        self._tail = tail
 
     # -- for the event loop: nothing here waits for a disk, or False says that a thread has to do it ---------
 
@@ -81,24 +81,23 @@ class Log:
         if self.busy or not self._acquire(False):
             return False
         try:
-            chunks, info = self.chunks, self._info
-            count, before, length = chunks.count + 1, chunks.offset, len(record)
-            if not info.in_place:
-                return False
-            if count == chunks.size or chunks.fd < 0:
+            chunks = self.chunks
+            count, before, fd = chunks.count + 1, chunks.offset, chunks.fd
+            if count == chunks.size or fd < 0 or not self._info.in_place:
                 return self._append_at_edge(record)
-            written = self._pwrite(chunks.fd, record, before)
-            if written != length:
+            after = before + len(record)
+            written = self._pwrite(fd, record, before)
+            if written != after - before:
                 chunks.write_rest(record, written)
 
             # Commit: from here on a killed process keeps this record.
             fields = self._fields
-            self.size = fields["size"] = self.size + 1
-            fields["head"] = [chunks.chunk, count, before + length]
-            chunks.count, chunks.offset = count, before + length
+            fields["size"] = self.size = self.size + 1
+            fields["head"] = [chunks.chunk, count, after]
+            chunks.count, chunks.offset = count, after
             chunks.dirty = self._changed = True
             try:
-                info.overwrite()
+                self._overwrite()
             except OSError:
                 self._undo(Position(chunks.chunk, count - 1, before))
                 raise
@@ -107,11 +106,13 @@ class Log:
             self._release()
 
     def _append_at_edge(self, record: bytes) -> bool:
-        fills = self.chunks.count + 1 == self.chunks.size
-        if fills and (self._commits_full or len(self.chunks.full) >= FULL_MAX):
+        fills, full = self.chunks.count + 1 == self.chunks.size, len(self.chunks.full)
+        if not self._info.in_place or (fills and (self._commits_full or full >= FULL_MAX)):
             return False
         for error in self._store((record,)).values():
             raise error
+        if full >= FULL_BATCH:
+            self.on_full()
         return True
 
     def append_many_now(self, records: Sequence[bytes]) -> dict[int, OSError] | None:
@@ -123,12 +124,15 @@ class Log:
             fills = 0 < chunks.size <= chunks.count + len(records)
             if not self._info.in_place or (self._commits_full and fills):
                 return None
-            return self._store(records, prefix=True)
+            failed = self._store(records, prefix=True)
+            if len(chunks.full) >= FULL_BATCH:
+                self.on_full()
+            return failed
         finally:
             self._release()
 
-    def move_tail_now(self, tail: Position) -> bool:
-        """Commit *tail* and remove what lies below it; False when a thread has to do it.
+    def move_tail_now(self, chunk: int, count: int, offset: int) -> bool:
+        """Commit this tail and remove what lies below it; False when a thread has to do it.
 
         Raises:
             OSError: nothing was changed.
@@ -136,12 +140,27 @@ class Log:
         if self.busy or not self._acquire(False):
             return False
         try:
-            crossed = tail[0] - self.chunks.oldest
+            chunks = self.chunks
+            crossed = chunk - chunks.oldest
             if not self._info.in_place or crossed > 1 or (crossed == 1 and self._commits_full):
                 return False
-            self._write_tail(tail)
+            old = self._tail, self.size
+            head, full = chunks.chunk, chunks.size
+
+            # Commit: from here on what lies below the tail is done with.
+            fields = self._fields
+            fields["tail"] = self._tail = [chunk, count, offset]
+            fields["size"] = self.size = (
+                (head - chunk) * full + chunks.count - count if head != chunk else chunks.count - count
+            )
+            self._changed = True
+            try:
+                self._overwrite()
+            except OSError:
+                fields["tail"], fields["size"] = self._tail, self.size = old
+                raise
             if crossed == 1:
-                self.chunks.reclaim(tail[0])
+                chunks.reclaim(chunk)
             return True
         finally:
             self._release()
@@ -239,6 +258,13 @@ class Log:
         with self._mutex:
             self.chunks.reclaim(below)
 
+    def drop_all(self, *, durably: bool) -> None:
+        """Commit the head as the tail: as `append` and `append_durably`."""
+        if durably:
+            self.append_durably((), self.chunks.head)
+        else:
+            self.append((), self.chunks.head)
+
     def pass_over(self, at: Position, serializer: Serializer) -> tuple[Position, int]:
         """Set the damaged record at *at* aside, durably; return the position behind it and the records it counts.
 
@@ -290,18 +316,19 @@ class Log:
             head, tail = chunks.head, self.tail
             self.busy = True
         try:
-            self._sync_chunks(full, cold, fd if dirty else -1)
+            cold = {chunk for chunk in cold if chunk >= chunks.oldest}
+            self.syncer.chunks((*full.values(), *((fd,) if dirty and fd >= 0 else ())), cold)
             if names:
-                self._timed(self._files.fsync_dir, self._dirfd)
+                self.syncer.names()
             if self._info.exists or head != START:
                 with self._mutex:
                     # Commit: everything up to *head* is on the disk; now info may say so.
                     self._info.set_durable(head, tail)
                     self._write_info()
                     self._changed = chunks.dirty or chunks.head != head or self.tail != tail
-                self._timed(self._info.sync)
+                self.syncer.timed(self._info.sync)
             self.durable_head = head
-            self.counters.commits += 1
+            self.syncer.commits += 1
         finally:
             with self._mutex:
                 self.busy = False
@@ -320,37 +347,9 @@ class Log:
         with self._mutex:
             full, self.chunks.full = self.chunks.full, {}
         try:
-            self._sync_chunks(full, (), -1)
+            self.syncer.chunks(full.values(), ())
         finally:
             self._close_all(full.values())
-
-    def _sync_chunks(self, full: dict[int, int], cold: Iterable[int], head_fd: int) -> None:
-        for chunk in sorted(cold):
-            if chunk >= self.chunks.oldest and chunk not in full:
-                self._sync_cold(chunk)
-        for fd in (*full.values(), head_fd):
-            if fd >= 0:
-                self._timed(self._files.fdatasync, fd)
-
-    def _sync_cold(self, chunk: int) -> None:
-        """Sync a chunk that was closed, or that another process wrote; one that is gone needs none."""
-        with suppress(FileNotFoundError):
-            fd = self._files.open_write(self._dirfd, chunk_name(chunk))
-            try:
-                self._timed(self._files.fdatasync, fd)
-            finally:
-                self._files.close(fd)
-
-    def _timed(self, sync: Callable[..., None], *fds: int) -> None:
-        began = time.monotonic()
-        try:
-            sync(*fds)
-        except OSError as error:
-            raise SyncFailed(error) from error
-        took = time.monotonic() - began
-        self.counters.syncs += 1
-        self.counters.sync_seconds += took
-        self.counters.sync_max = max(self.counters.sync_max, took)
 
     # -- info ---------------------------------------------------------------------------------------------------
 
@@ -415,7 +414,8 @@ class Log:
 
         def finish() -> None:
             with suppress(OSError, SyncFailed):
-                self._sync_chunks(self.chunks.full, (), self.chunks.fd if self.policy.name != "never" else -1)
+                if self.policy.name != "never":
+                    self.syncer.chunks((*self.chunks.full.values(), *((self.chunks.fd,) * (self.chunks.fd >= 0))), ())
                 self._info.sync()
             self._info.close()
             self.chunks.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.errors import Full
@@ -26,10 +25,6 @@ class Producer:
         self.encode = self._serializer.encode
         self.is_async = self._serializer.is_async
 
-    def is_simple(self, item: Any) -> bool:
-        """Whether *item* is encoded on the loop."""
-        return not (self.is_async or (type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT))
-
     async def encode_away(self, item: Any) -> bytes:
         """Encode with a coroutine function, or off the loop."""
         if self.is_async:
@@ -47,8 +42,6 @@ class Producer:
             self._putters.release()
         if waiting is not None:
             await waiting
-        elif self._engine.turn_over():
-            await sleep(0)
 
     async def put_many(self, items: Iterable[Any]) -> int:
         """Store *items* in order.  See `AsyncQueue.put_many`."""
@@ -77,8 +70,6 @@ class Producer:
         waiting = engine.put_many(records)
         if waiting is not None:
             await engine.outcome(waiting)
-        elif engine.turn_over():
-            await sleep(0)
         return len(records)
 
     async def _wait(self, block: bool, timeout: float | None) -> None:

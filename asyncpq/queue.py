@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from asyncio import get_running_loop, sleep
+from asyncio import get_running_loop
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncpq import fsync as policies
-from asyncpq import serializers
+from asyncpq import serializers, upkeep
 from asyncpq.buffer import NeedsRead
 from asyncpq.consumer import Consumer
 from asyncpq.directory import check_tempdir
@@ -19,10 +20,11 @@ from asyncpq.files import FILES
 from asyncpq.lane import resolve
 from asyncpq.opened import Recovery
 from asyncpq.opening import open_engine
-from asyncpq.producer import Producer
+from asyncpq.producer import ENCODE_LIMIT, LONG_TYPES, Producer
+from asyncpq.turn import YIELD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from types import TracebackType
 
     from asyncpq.engine import Engine
@@ -87,6 +89,8 @@ class AsyncQueue:
         self._closing: asyncio.Future[None] | None = None
         self._producer: Producer
         self._consumer: Consumer
+        self._encode: Callable[[Any], bytes] | None = None  # None: it may have to wait
+        self._direct = False  # a get waits neither for a commit nor for the serializer
 
     @property
     def maxsize(self) -> int:
@@ -140,16 +144,14 @@ class AsyncQueue:
             engine = await self._enter(putting=True)
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
-        producer = self._producer
-        record = producer.encode(item) if producer.is_simple(item) else await producer.encode_away(item)
+        if self._encode is None or (type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT):
+            record = await self._producer.encode_away(item)
+        else:
+            record = self._encode(item)
         if engine.maxsize > 0:
-            await producer.put(record, block, timeout)
-            return
-        waiting = engine.put(record)
-        if waiting is not None:
+            await self._producer.put(record, block, timeout)
+        elif (waiting := engine.put(record)) is not None:
             await waiting
-        elif engine.turn_over():
-            await sleep(0)
 
     async def put_nowait(self, item: Any) -> None:
         """Store *item* as `put` with ``block=False``."""
@@ -194,21 +196,22 @@ class AsyncQueue:
         engine = self._engine
         if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None:
             engine = await self._enter()
-        if engine.turn_over():
-            await sleep(0)
         if timeout is not None and timeout < 0 and block:
             raise ValueError("'timeout' must be a non-negative number")
-        consumer = self._consumer
-        if consumer.may_take:
+        now = monotonic()
+        if now >= engine.turn.ends and engine.turn.over(now):
+            await YIELD
+        buffer, getters = engine.buffer, engine.getters
+        if self._direct and buffer.stored > buffer.got and not getters.promised and not getters.waiting:
             try:
-                item = engine.buffer.take()
+                item = buffer.take()
             except (NeedsRead, CorruptRecord):
                 pass  # in turn, somebody reads it, or says what is wrong with it
             else:
                 if engine.maxsize > 0 or engine.draining:
                     engine.taken()
                 return item
-        item = await consumer.get(block, timeout)
+        item = await self._consumer.get(block, timeout)
         engine.taken()
         return item
 
@@ -229,10 +232,11 @@ class AsyncQueue:
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items!r}")
         engine = await self._enter()
-        if engine.turn_over():
-            await sleep(0)
+        now = monotonic()
+        if now >= engine.turn.ends and engine.turn.over(now):
+            await YIELD
         consumer = self._consumer
-        if consumer.may_take:
+        if self._direct and engine.ready and not engine.getters.promised and not engine.getters.waiting:
             try:
                 items = consumer.take_many(max_items)
             except (NeedsRead, CorruptRecord):
@@ -330,12 +334,12 @@ class AsyncQueue:
         Cancellation: all are dropped, or none.
         """
         engine = await self._enter()
-        await engine.clear()
+        await upkeep.clear(engine)
         engine.taken()
 
     async def compact(self) -> None:
         """Give back the space of the present chunk, if everything in it was consumed and committed."""
-        await (await self._enter()).compact()
+        await upkeep.compact(await self._enter())
 
     # -- beginning and end ----------------------------------------------------------------------------------
 
@@ -404,6 +408,8 @@ class AsyncQueue:
         self.serializer = engine.opened.serializer
         self.chunksize = engine.opened.chunksize
         self._producer = Producer(engine)
+        self._encode = None if self.serializer.is_async else self.serializer.encode
+        self._direct = not self.autosave and not self.serializer.is_async
         self._consumer = Consumer(
             engine, self._files, engine.dirfd, autosave=self.autosave, skip=self.on_corrupt == "skip"
         )

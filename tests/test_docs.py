@@ -38,7 +38,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_demo_checks_every_item(tmp_path: Path) -> None:
     ran = run(str(ROOT / "docs" / "examples" / "take_over.py"), folder=tmp_path)
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
-    assert "10,015 came, each of them once" in ran.stdout
+    assert "10,015 came, each of them" in ran.stdout
     assert not list(tmp_path.iterdir())
 
 

@@ -56,8 +56,8 @@ def _chunksize(argument: int, info: Info | None, scans: list[Scan]) -> int:
         return info.chunksize
     full = Counter(scan.end.count for scan in scans[:-1] if not scan.damaged)
     if full:
-        most = max(full.values())
-        return max(count for count, times in full.items() if times == most)
+        # Of those that are found as often, the argument; else the largest, since a chunk can be short.
+        return max(full, key=lambda count: (full[count], count == argument, count))
     return max(1, argument, *(scan.end.count for scan in scans))
 
 

@@ -20,6 +20,7 @@ __all__ = ["detect", "detect_record"]
 _PICKLED_DICT: Final = re.compile(rb"\x80[\x02-\x05]|\(d|}[.(0-2qr]|[\x80(}]\Z")
 _PICKLED: Final = re.compile(rb"\x80[\x02-\x05](?:\x95|[^\0-'])")
 _ENOUGH: Final = 16  # records that agree
+_CONVINCING: Final = 8  # bytes of whole records before damage
 
 _WALKS: Final = {
     "pickle": pickle.check,
@@ -43,21 +44,22 @@ def detect(info: bytes) -> str | None:
 
 def detect_record(chunk: bytes) -> str | None:
     """The only serializer whose whole records *chunk*, cut off anywhere, begins with; None: unsure."""
-    fitting = {name: count for name in _WALKS if (count := _whole_records(chunk, name))}
-    if not fitting:
+    reached = {name: _reached(chunk, name) for name in _WALKS}
+    best = max(reached.values())
+    if best == (False, 0):
         return "pickle" if _PICKLED.match(chunk) else None
-    return next(iter(fitting)) if len(fitting) == 1 else None
+    names = [name for name, how in reached.items() if how == best]
+    return names[0] if len(names) == 1 and (best[0] or best[1] >= _CONVINCING) else None
 
 
-def _whole_records(chunk: bytes, name: str) -> int:
-    """How many whole records stand at the beginning, up to _ENOUGH; 0 where one of them is damaged."""
-    walk, pos, count = _WALKS[name], 0, 0
+def _reached(chunk: bytes, name: str) -> tuple[bool, int]:
+    """Whether nothing is damaged in *chunk*, up to _ENOUGH records, and how far the whole ones reach."""
+    walk, pos = _WALKS[name], 0
     try:
-        while count < _ENOUGH and pos < len(chunk):
+        for _ in range(_ENOUGH):
             pos = walk(chunk, pos)
-            count += 1
     except Torn:
-        pass
+        return pos > 0, pos
     except Damaged:
-        return 0
-    return count
+        return False, pos
+    return True, pos

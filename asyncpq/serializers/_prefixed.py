@@ -98,7 +98,7 @@ def _followed(buffer: bytes, end: int, whole: Whole, budget: Budget) -> bool:
 
 def _lengths(buffer: bytes, start: int) -> Iterator[int]:
     """Offsets of four bytes that are a length which could fit: not 0, and not larger than what there is."""
-    top = re.escape(bytes([(len(buffer) - start) >> 24]))
+    top = re.escape(bytes([max(0, len(buffer) - start) >> 24 & 0xFF]))
     fits = rb"(?=(?!\0\0\0\0)...[\0-" + top + rb"].)"
     for found in re.compile(rb"\0{16,}(?=\0\0\0)|" + fits, re.DOTALL).finditer(buffer, start):
         if found.end() == found.start():

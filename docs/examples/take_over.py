@@ -195,8 +195,8 @@ async def main() -> None:
     print(f"\nWhat asyncpq did with it (Python {platform.python_version()}, {platform.system()}):\n")
     report(clock)
     print(
-        f"\nChecked: {len(done)} items were marked done. After the reopening {len(drained):,} came, each of them once,\n"
-        f"unchanged and in order; the first was the one that had been got and not marked done.\n"
+        f"\nChecked: {len(done)} items were marked done. After the reopening {len(drained):,} came, each of them\n"
+        f"once, unchanged and in order; the first was the one that had been got and not marked done.\n"
         f"What is left is what persist-queue would leave: {left}."
     )
 

@@ -32,7 +32,8 @@ def _no_descriptor_is_left() -> Iterator[None]:
 
 def test_missing_directories_are_made_and_synced(tmp_path: Path) -> None:
     class Recording(OSFiles):
-        synced: list[os.stat_result] = []
+        def __init__(self) -> None:
+            self.synced: list[os.stat_result] = []
 
         def fsync_dir(self, dirfd: int) -> None:
             self.synced.append(os.fstat(dirfd))

@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 from asyncpq import fsync, serializers
 from asyncpq.errors import CorruptQueue
 from asyncpq.files import FILES, OSFiles
-from asyncpq.layout import START, Position
+from asyncpq.layout import START, Position, new_fields
 from asyncpq.opened import Opened
 from tests.golden_dirs import listed
 from tests.unit.queue_dirs import (
+    CHUNKSIZE,
     QueueDir,
     drained_by_upstream,
     item,
@@ -48,7 +49,7 @@ class Case:
     damage: Callable[[QueueDir], Any]
     healed: Healed
     mark: tuple[str, int] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    given: bool = False  # the serializer, which nothing in the directory tells
 
 
 def append(chunk: int, *parts: int | bytes | str) -> Callable[[QueueDir], None]:
@@ -114,6 +115,10 @@ def torn_slot(d: QueueDir) -> None:
     (d.path / "info").write_bytes(data)
 
 
+def remove_info(d: QueueDir) -> None:
+    (d.path / "info").unlink()
+
+
 CASES = {
     # -- closed, or persist-queue's
     "whole record behind head": Case(append(2, 8), Healed(range(1, 9), (3, 0), adopted=1)),
@@ -172,6 +177,9 @@ CASES = {
         lambda d: d.write_info(tail=list(d.place(4)), size=4),
         Healed(range(4, 8), (2, 2), (1, 1), removed=("q00000",)),
     ),
+    "the count of the tail is more than a chunk holds": Case(
+        lambda d: d.write_info(tail=[0, 4, d.width], size=4), Healed(range(1, 8), (2, 2))
+    ),
     # -- open when the power went: the mark says how much was durable
     "interval, whole record behind head": Case(append(2, 8), Healed(range(1, 9), (3, 0), adopted=1), ("interval", 4)),
     "interval, an unsynced chunk is zeros and a later one whole": Case(
@@ -207,7 +215,7 @@ CASES = {
         ("always", 8),
     ),
     # -- what only a repair opens
-    "info is gone": Case(lambda d: (d.path / "info").unlink(), Healed(range(8), (2, 2), (0, 0), repair=True)),
+    "info is gone": Case(remove_info, Healed(range(8), (2, 2), (0, 0), repair=True)),
     "info is empty": Case(info(b""), Healed(range(8), (2, 2), (0, 0), repair=True)),
     "info is zeros": Case(info(bytes(512)), Healed(range(8), (2, 2), (0, 0), repair=True)),
     "info is something else": Case(
@@ -215,11 +223,23 @@ CASES = {
     ),
     "the slot was torn": Case(torn_slot, Healed(range(8), (2, 2), (0, 0), repair=True, set_aside=("info",))),
     "info is gone, and the last record is torn": Case(
-        both(lambda d: (d.path / "info").unlink(), cut(2, 1.5)),
+        both(remove_info, cut(2, 1.5)),
         Healed(range(7), (2, 1), (0, 0), repair=True, set_aside=("q00002.*",)),
     ),
     "info is gone, and the head chunk is empty": Case(
-        both(lambda d: (d.path / "info").unlink(), cut(2, 0)), Healed(range(6), (2, 0), (0, 0), repair=True)
+        both(remove_info, cut(2, 0)), Healed(range(6), (2, 0), (0, 0), repair=True)
+    ),
+    "info is gone, and a chunk holds more records than the others": Case(
+        both(remove_info, append(0, 99)),
+        Healed(range(8), (2, 2), (0, 0), repair=True, set_aside=("q00000.*",)),
+    ),
+    "info is gone, and all chunks are zeros": Case(
+        both(remove_info, zeros(0), zeros(1), zeros(2)),
+        Healed([], (0, 0), (0, 0), cut=True, repair=True, removed=("q00001", "q00002")),
+        given=True,
+    ),
+    "info is gone, and all chunks are full": Case(
+        both(remove_info, append(2, 8)), Healed(range(9), (3, 0), (0, 0), repair=True)
     ),
     "a chunk in the middle is gone": Case(gone(1), Healed([1, 2, 6, 7], (1, 2), lost=3, repair=True)),
     "a chunk in the middle is gone, though it was durable": Case(
@@ -248,7 +268,8 @@ def damaged(case: Case, name: str, folder: Path) -> QueueDir:
 
 
 def heal(made: QueueDir, case: Case, files: OSFiles | None = None) -> Opened:
-    return opened(made.path, files or FILES, repair=case.healed.repair, **case.options)
+    given = serializers.get(made.name) if case.given else None
+    return opened(made.path, files or FILES, repair=case.healed.repair, serializer=given)
 
 
 def patterns(names: tuple[str, ...]) -> list[str]:
@@ -331,7 +352,11 @@ def chunk_files(path: Path) -> dict[str, bytes | None]:
 
 
 def stored_info(made: QueueDir) -> dict[str, Any]:
-    return serializers.get(made.name).info_loads((made.path / "info").read_bytes())
+    """What info says; a queue without one is empty."""
+    file = made.path / "info"
+    if not file.exists():
+        return new_fields(CHUNKSIZE)
+    return {key: listed(value) for key, value in serializers.get(made.name).info_loads(file.read_bytes()).items()}
 
 
 class Died(Exception):

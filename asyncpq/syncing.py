@@ -1,0 +1,57 @@
+"""The syncs themselves: which descriptors, in which order, and how long they took."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from asyncpq.errors import SyncFailed
+from asyncpq.layout import chunk_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from asyncpq.files import Files
+
+
+class Syncer:
+    """Makes chunks, the directory and info durable.  Any error is a SyncFailed: nothing is tried again."""
+
+    def __init__(self, files: Files, dirfd: int) -> None:
+        """Sync nothing yet."""
+        self._files, self._dirfd = files, dirfd
+        self.commits = self.syncs = 0
+        self.seconds = self.longest = 0.0  # seconds: in all, and of the longest sync
+
+    def chunks(self, open_: Iterable[int], closed: Iterable[int]) -> None:
+        """Sync chunks: by the descriptors they were written through, and those that were closed by their number."""
+        for chunk in sorted(closed):
+            self._closed_chunk(chunk)
+        for fd in open_:
+            self.timed(self._files.fdatasync, fd)
+
+    def _closed_chunk(self, chunk: int) -> None:
+        """Sync a chunk that was closed, or that another process wrote; one that is gone needs none."""
+        with suppress(FileNotFoundError):
+            fd = self._files.open_write(self._dirfd, chunk_name(chunk))
+            try:
+                self.timed(self._files.fdatasync, fd)
+            finally:
+                self._files.close(fd)
+
+    def names(self) -> None:
+        """Sync the directory."""
+        self.timed(self._files.fsync_dir, self._dirfd)
+
+    def timed(self, sync: Callable[..., None], *args: int) -> None:
+        """Do one sync, and count it."""
+        began = time.monotonic()
+        try:
+            sync(*args)
+        except OSError as error:
+            raise SyncFailed(error) from error
+        took = time.monotonic() - began
+        self.syncs += 1
+        self.seconds += took
+        self.longest = max(self.longest, took)

@@ -1,0 +1,77 @@
+"""What is done to an open queue beside put and get: drop all, give space back, pass over damage, put the tail back.
+
+Each is a job in the writing lane, so it sees every earlier write and no half of a later one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncpq.lane import forget
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from asyncpq.engine import Engine
+    from asyncpq.layout import Position
+
+
+def clear(engine: Engine) -> asyncio.Future[None]:
+    """Drop what is stored, and what was got and not committed; durable where the policy says so."""
+    log, buffer = engine.log, engine.buffer
+
+    def job() -> None:
+        log.drop_all(durably=engine.always)
+        log.reclaim()
+
+    def settled(error: BaseException | None) -> None:
+        if error is None:
+            buffer.jump(log.chunks.head, buffer.stored - buffer.got)
+            buffer.returned.clear()
+            engine.unfinished = engine.finishing
+            engine.joiners.wake()
+
+    return engine.in_lane(job, settled)
+
+
+def compact(engine: Engine) -> asyncio.Future[None]:
+    """Give back the space of the present chunk, when everything in it was consumed and committed."""
+    log, buffer = engine.log, engine.buffer
+
+    def job() -> None:
+        if log.compact() and engine.always:
+            log.commit()
+        log.reclaim()
+
+    def settled(error: BaseException | None) -> None:
+        if error is None and buffer.stored == buffer.got:
+            buffer.jump(log.chunks.head, 0)
+
+    return engine.in_lane(job, settled)
+
+
+def pass_over(engine: Engine) -> asyncio.Future[None]:
+    """Set the damaged record at the cursor aside, durably, and move the cursor behind it."""
+    at = engine.buffer.cursor
+    passed: list[tuple[Position, int]] = []
+
+    def settled(error: BaseException | None) -> None:
+        if error is None and engine.buffer.cursor == at:
+            position, records = passed[0]
+            engine.buffer.jump(position, records)
+            engine.unfinished = max(engine.finishing, engine.unfinished - records)
+            engine.joiners.wake()
+
+    return engine.in_lane(lambda: passed.append(engine.log.pass_over(at, engine.opened.serializer)), settled)
+
+
+def reclaim_later(engine: Engine) -> None:
+    """Remove what the autosave gets that have returned have emptied."""
+    if engine.log.chunks.oldest < engine.log.tail.chunk and not engine.autosaving:
+        forget(engine.in_lane(engine.log.reclaim))
+
+
+def move_back(engine: Engine) -> None:
+    """Have the tail say again that what was given back is not done."""
+    if engine.refusal is None:
+        forget(engine.commit_later())

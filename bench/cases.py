@@ -1,0 +1,193 @@
+"""The cases: which contenders meet, and the goals that the figures have to keep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bench import contenders as c
+from bench import memory
+from bench.measure import Measured, in_turn, median, percentile, ratios
+from bench.table import Goal, Row, Table, microseconds, number
+
+MIB: Final = 1024 * 1024  # bytes
+MANY: Final = 256  # producers under `always`
+LAGGING: Final = 100  # producers while the lag is sampled
+DELAY: Final = 0.020  # seconds that each sync takes longer while the lag is sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How much to measure, and where."""
+
+    where: Path
+    rounds: int
+    quick: bool
+
+    def scaled(self, full: int, quick: int) -> int:
+        """Return the number for this run."""
+        return quick if self.quick else full
+
+
+def against_persist_queue(setting: Setting) -> Table:
+    """Put, and get + task_done: asyncpq's default policy, and both queues of persist-queue."""
+    ours, theirs = setting.scaled(10_000, 3000), setting.scaled(500, 200)
+    rounds = in_turn(
+        setting.rounds,
+        {
+            "asyncpq": lambda: c.run(c.asyncpq(setting.where, ours)),
+            "AsyncQueue": lambda: c.run(c.their_async(setting.where, theirs)),
+            "Queue": partial(c.their_sync, setting.where, theirs),
+        },
+        "against persist-queue",
+    )
+    table = Table()
+    for kind, title, bound in (("async", "AsyncQueue", 100), ("sync", "Queue", 25)):
+        for part, what in (("put", "put"), ("get", "get + task_done")):
+            goal = Goal(bound, "x", at_least=True)
+            values = ratios(rounds, f"{part} theirs {kind}", part)
+            table.rows.append(Row(f"{part}-{kind}", f"{what}, times faster than persist-queue's {title}", goal, values))
+            table.figures.append(
+                (f"{what}, persist-queue's {title}", microseconds(median(rounds, f"{part} theirs {kind}")))
+            )
+    table.figures.append(("put, default policy", microseconds(median(rounds, "put"))))
+    table.figures.append(("get + task_done, default policy", microseconds(median(rounds, "get"))))
+    return table
+
+
+def over_the_kernel(setting: Setting) -> Table:
+    """Put under `never`, and for 5 seconds under the default policy, over the same bytes without asyncpq."""
+    slices, seconds = setting.scaled(100, 30), 1.5 if setting.quick else 5.0
+    rounds = in_turn(
+        setting.rounds,
+        {
+            "never": lambda: c.run(c.beside_the_kernel(setting.where, slices)),
+            "kernel": lambda: c.run(c.the_kernel(setting.where, slices)),
+            "for long": lambda: c.run(c.asyncpq_for(setting.where, seconds)),
+        },
+        "over the kernel",
+    )
+    long = f"put, default policy over {seconds:g} s"
+    never = ratios(rounds, "put never", "kernel")
+    interval = ratios(rounds, "put for long", "kernel by itself")
+    return Table(
+        [
+            Row("kernel-never", "put, `never`, over the kernel's own cost", Goal(2, "x"), never),
+            Row("kernel-interval", f"{long}, over the kernel's own cost", Goal(2.5, "x"), interval),
+        ],
+        [
+            ("pickle, write, pickle of info, pwrite", microseconds(median(rounds, "kernel"))),
+            ("put, `never`", microseconds(median(rounds, "put never"))),
+            ("get + task_done, `never`", microseconds(median(rounds, "get never"))),
+            (long, microseconds(median(rounds, "put for long"))),
+        ],
+    )
+
+
+def by_hundreds(setting: Setting) -> Table:
+    """put_many and get_many of 100, an item, against put and get alone."""
+    slices = setting.scaled(50, 20)
+    rounds = in_turn(
+        setting.rounds, {"both": lambda: c.run(c.alone_and_many(setting.where, slices))}, "put_many and get_many"
+    )
+    table = Table()
+    for part in ("put", "get"):
+        values = ratios(rounds, f"{part} alone", f"{part}_many")
+        what = f"{part}_many of 100, an item, times faster than {part} alone"
+        table.rows.append(Row(f"{part}_many", what, Goal(4, "x", at_least=True), values))
+        table.figures.append((f"{part}_many of 100, an item", microseconds(median(rounds, f"{part}_many"))))
+        table.figures.append((f"{part} alone", microseconds(median(rounds, f"{part} alone"))))
+    return table
+
+
+def always(setting: Setting) -> Table:
+    """`always` with one producer and with many, over one bare write + fdatasync."""
+    bare, one, each = setting.scaled(300, 100), setting.scaled(300, 100), setting.scaled(20, 8)
+    rounds = in_turn(
+        setting.rounds,
+        {
+            "bare": partial(c.bare_sync, setting.where, bare),
+            "one": lambda: c.run(c.always(setting.where, 1, one)),
+            "many": lambda: c.run(c.always(setting.where, MANY, each)),
+        },
+        "always",
+    )
+    return Table(
+        [
+            Row(
+                "always-many",
+                f"`always`, {MANY} producers: puts in the time of one write + fdatasync",
+                Goal(8, "x", at_least=True),
+                ratios(rounds, "bare", f"always {MANY}"),
+            ),
+            Row(
+                "always-one",
+                "`always`, one producer, over one write + fdatasync",
+                Goal(4, "x"),
+                ratios(rounds, "always 1", "bare"),
+            ),
+        ],
+        [
+            ("write + fdatasync", microseconds(median(rounds, "bare"))),
+            ("put, `always`, one producer", microseconds(median(rounds, "always 1"))),
+            ("syncs a put, one producer", number(median(rounds, "syncs 1"))),
+            (f"put, `always`, {MANY} producers", microseconds(median(rounds, f"always {MANY}"))),
+            (f"syncs a put, {MANY} producers", number(median(rounds, f"syncs {MANY}"))),
+        ],
+    )
+
+
+def open_backlog(setting: Setting) -> Table:
+    """Open a queue that was closed with a million items in 10,000 files."""
+    count = setting.scaled(1_000_000, 100_000)
+    with c.folder(setting.where) as path:
+        asyncio.run(c.backlog(path, count))
+        rounds = in_turn(setting.rounds, {"open": lambda: c.run(c.opening(path))}, "open")
+    values = [measured["open"] * 1e3 for measured in rounds]
+    return Table([Row("open", f"open a closed backlog of {count:,} items", Goal(20, "ms"), values)])
+
+
+def memory_gained(setting: Setting) -> Table:
+    """Put and drain a million items, in a process of its own."""
+    count = setting.scaled(1_000_000, 100_000)
+    values = [memory.measure(setting.where, count)["memory"] / MIB]
+    return Table([Row("memory", f"memory gained while {count:,} items are put, then drained", Goal(32, "MiB"), values)])
+
+
+def lag(setting: Setting) -> Table:
+    """How late the event loop is while 100 producers put under `always` and each sync takes 20 ms longer."""
+    seconds = 1.0 if setting.quick else 3.0
+
+    def putting() -> Measured:
+        lags = asyncio.run(c.lag_while_putting(setting.where, LAGGING, DELAY, seconds), debug=False)
+        return {"lag": percentile(lags, 999), "half": percentile(lags, 500)}
+
+    def idle() -> Measured:
+        lags = asyncio.run(c.sampled_lag(seconds), debug=False)
+        return {"idle": percentile(lags, 999), "idle half": percentile(lags, 500)}
+
+    rounds = in_turn(setting.rounds, {"putting": putting, "idle": idle}, "lag of the loop")
+    what = f"lag of the loop, 99.9th percentile, {LAGGING} producers, `always`, each sync {DELAY * 1e3:g} ms slower"
+    return Table(
+        [Row("lag", what, Goal(2, "ms"), [measured["lag"] * 1e3 for measured in rounds])],
+        [
+            ("lag of the loop while putting, half of the samples below", microseconds(median(rounds, "half"))),
+            ("lag of an idle loop, half of the samples below", microseconds(median(rounds, "idle half"))),
+            ("lag of an idle loop, 99.9th percentile", microseconds(median(rounds, "idle"))),
+        ],
+    )
+
+
+CASES: Final[dict[str, Callable[[Setting], Table]]] = {
+    "persist-queue": against_persist_queue,
+    "kernel": over_the_kernel,
+    "many": by_hundreds,
+    "always": always,
+    "open": open_backlog,
+    "memory": memory_gained,
+    "lag": lag,
+}

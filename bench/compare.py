@@ -1,0 +1,96 @@
+"""`python -m bench.compare`: the table of goals; the exit status is 0 when all of them are kept, else 1."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from bench.cases import CASES, Setting
+from bench.table import Table, as_json, markdown, plain
+
+MEMORY_FILE_SYSTEMS: Final = ("tmpfs", "ramfs")
+LEAST_ROUNDS: Final = 5  # a median over fewer says little
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit status."""
+    options = parse(arguments)
+    where = options.dir.resolve()
+    conditions = describe(where, options)
+    table = Table()
+    for name in options.only or CASES:
+        table.add(CASES[name](Setting(where, options.rounds, options.quick)))
+    if options.markdown:
+        print(f"{sentence(conditions)}\n\n{markdown(table)}")
+    else:
+        print(f"{plain(table)}\n\n{sentence(conditions)}")
+    if options.json:
+        options.json.write_text(as_json(table, conditions) + "\n", "utf-8")
+    missed = [row.name for row in table.rows if not row.kept]
+    if missed:
+        print(f"Missed: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=list(CASES), help="this case alone; may be repeated")
+    parser.add_argument("--rounds", type=int, default=7, help=f"at least {LEAST_ROUNDS} for figures that count")
+    parser.add_argument("--quick", action="store_true", help="fewer operations and smaller backlogs")
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="the file system to measure on")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a page")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all values to a file")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    if not options.dir.is_dir():
+        parser.error(f"--dir: {options.dir} is no directory")
+    return options
+
+
+def describe(where: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the figures depend on; warn where they mean little."""
+    kind = file_system(where)
+    if kind in MEMORY_FILE_SYSTEMS:
+        print(f"{where} is in memory ({kind}): a sync costs nothing there; choose a disk with --dir", file=sys.stderr)
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processors": os.cpu_count(),
+        "file_system": kind,
+        "persist_queue": version("persist-queue"),
+        "rounds": options.rounds,
+        "quick": options.quick,
+    }
+
+
+def sentence(conditions: dict[str, Any]) -> str:
+    """Return the conditions in words."""
+    return (
+        f"Python {conditions['python']}, {conditions['system']}, {conditions['processors']} processors, "
+        f"{conditions['file_system']}, persist-queue {conditions['persist_queue']}; items of 21 bytes, chunksize 100; "
+        f"medians of {conditions['rounds']} rounds in turn{', quick' if conditions['quick'] else ''}; "
+        f"garbage collected before each, collection on; asyncio's debug mode off."
+    )
+
+
+def file_system(where: Path) -> str:
+    """Return the kind of file system that *where* lies on, as Linux tells it."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
+    except OSError:
+        return "unknown file system"
+    holding = [(len(mount[1]), mount[2]) for mount in mounts if where.is_relative_to(mount[1])]
+    return max(holding, default=(0, "unknown file system"))[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

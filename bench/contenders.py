@@ -1,0 +1,277 @@
+"""What is measured: asyncpq, persist-queue, and what the kernel itself takes for the same bytes.
+
+Each function makes what it needs in a directory of its own, times the part that counts, and returns seconds an
+operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import tempfile
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import persistqueue
+
+from asyncpq import AsyncQueue, fsync
+from asyncpq.files import OSFiles
+from bench.measure import Measured, in_slices, stopwatch
+
+ITEM: Final = "x" * 21
+CHUNKSIZE: Final = 100
+INFO: Final = {"chunksize": CHUNKSIZE, "size": 10_000, "tail": [0, 0, 0], "head": [100, 50, 2000]}
+SLOT: Final = 512  # bytes of info that asyncpq writes for each put
+PROTOCOL: Final = 4  # of the pickles
+SLICE: Final = 2 * CHUNKSIZE  # items
+MANY: Final = 100  # items of a put_many or a get_many
+
+
+@contextmanager
+def folder(where: Path) -> Iterator[Path]:
+    """A new directory in *where*, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="asyncpq-bench-", dir=where) as name:
+        yield Path(name)
+
+
+def run(coroutine: Coroutine[Any, Any, Measured]) -> Measured:
+    """Run in a loop of its own, without debug mode."""
+    return asyncio.run(coroutine, debug=False)
+
+
+# -- asyncpq --------------------------------------------------------------------------------------------------
+
+
+async def put(queue: AsyncQueue, count: int) -> None:
+    for _ in range(count):
+        await queue.put(ITEM)
+
+
+async def get(queue: AsyncQueue, count: int) -> None:
+    for _ in range(count):
+        await queue.get()
+
+
+async def consume(queue: AsyncQueue, count: int) -> None:
+    for _ in range(count):
+        await queue.get()
+        await queue.task_done()
+
+
+async def asyncpq(where: Path, count: int) -> Measured:
+    """Put, then get + task_done, one of each at a time, under the default policy."""
+    with folder(where) as path:
+        async with AsyncQueue(path, chunksize=CHUNKSIZE) as queue:
+            with stopwatch() as putting:
+                await put(queue, count)
+            with stopwatch() as getting:
+                await consume(queue, count)
+    return {"put": putting.seconds / count, "get": getting.seconds / count}
+
+
+async def beside_the_kernel(where: Path, slices: int) -> Measured:
+    """Put under `never`, in turn with what no put can do without; then get + task_done."""
+    with folder(where) as path, Kernel(path) as kernel:
+        async with AsyncQueue(path / "queue", chunksize=CHUNKSIZE, fsync="never") as queue:
+            parts = {"put never": lambda: put(queue, SLICE), "kernel": lambda: kernel.put(SLICE)}
+            putting = await in_slices(slices, parts)
+            getting = await in_slices(slices, {"get never": lambda: consume(queue, SLICE)})
+    return per_item(putting | getting)
+
+
+def per_item(measured: Measured) -> Measured:
+    """Return seconds an item instead of a slice."""
+    return {name: seconds / SLICE for name, seconds in measured.items()}
+
+
+async def asyncpq_for(where: Path, seconds: float) -> Measured:
+    """Put under the default policy for so many seconds, while full chunks and windows are synced."""
+    count = 0
+    with folder(where) as path:
+        async with AsyncQueue(path, chunksize=CHUNKSIZE) as queue:
+            end = time.perf_counter() + seconds
+            with stopwatch() as putting:
+                while time.perf_counter() < end:
+                    await put(queue, 1000)
+                    count += 1000
+    return {"put for long": putting.seconds / count}
+
+
+async def alone_and_many(where: Path, slices: int) -> Measured:
+    """Put and get alone, in turn with put_many and get_many of 100, under the default policy."""
+    items = [ITEM] * MANY
+
+    async def put_many() -> None:
+        for _ in range(SLICE // MANY):
+            await many.put_many(items)
+
+    async def get_many() -> None:
+        for _ in range(SLICE // MANY):
+            await many.get_many(MANY)
+
+    with folder(where) as path:
+        async with (
+            AsyncQueue(path / "alone", chunksize=CHUNKSIZE) as alone,
+            AsyncQueue(path / "many", chunksize=CHUNKSIZE) as many,
+        ):
+            putting = await in_slices(slices, {"put alone": lambda: put(alone, SLICE), "put_many": put_many})
+            getting = await in_slices(slices, {"get alone": lambda: get(alone, SLICE), "get_many": get_many})
+    return per_item(putting | getting)
+
+
+async def always(where: Path, producers: int, each: int) -> Measured:
+    """Put under `always` from so many producers at once."""
+    count = producers * each
+    with folder(where) as path:
+        async with AsyncQueue(path, chunksize=CHUNKSIZE, fsync=fsync.Always()) as queue:
+            before = queue.stats()["syncs"]
+            with stopwatch() as putting:
+                await asyncio.gather(*(put(queue, each) for _ in range(producers)))
+            syncs = queue.stats()["syncs"] - before
+    return {f"always {producers}": putting.seconds / count, f"syncs {producers}": syncs / count}
+
+
+async def backlog(path: Path, count: int) -> None:
+    """Make a closed queue of so many items."""
+    items = [ITEM] * 1000
+    async with AsyncQueue(path, chunksize=CHUNKSIZE, fsync="never") as queue:
+        for _ in range(count // len(items)):
+            await queue.put_many(items)
+
+
+async def opening(path: Path) -> Measured:
+    """Open it and close it again."""
+    queue = AsyncQueue(path)
+    with stopwatch() as watch:
+        await queue.open()
+    await queue.close()
+    return {"open": watch.seconds}
+
+
+class SlowFiles(OSFiles):
+    """A disk whose every sync takes so many seconds longer."""
+
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+
+    def fsync(self, fd: int) -> None:
+        time.sleep(self.delay)
+        super().fsync(fd)
+
+    def fdatasync(self, fd: int) -> None:
+        time.sleep(self.delay)
+        super().fdatasync(fd)
+
+    def fsync_dir(self, dirfd: int) -> None:
+        time.sleep(self.delay)
+        super().fsync_dir(dirfd)
+
+
+async def lag_while_putting(where: Path, producers: int, delay: float, seconds: float) -> list[float]:
+    """Return how late the loop was, each millisecond, while producers put under `always` on a slow disk."""
+    with folder(where) as path:
+        queue = AsyncQueue(path, chunksize=CHUNKSIZE, fsync="always")
+        queue._files = SlowFiles(delay)
+        async with queue:
+            tasks = [asyncio.create_task(put(queue, 1_000_000_000)) for _ in range(producers)]
+            lags = await sampled_lag(seconds)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return lags
+
+
+async def sampled_lag(seconds: float) -> list[float]:
+    """Sleep a millisecond again and again; return by how many seconds each sleep was too long."""
+    lags = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        await asyncio.sleep(0.001)
+        lags.append(time.perf_counter() - began - 0.001)
+    return lags
+
+
+# -- persist-queue --------------------------------------------------------------------------------------------
+
+
+async def their_async(where: Path, count: int) -> Measured:
+    """persist-queue's AsyncQueue: put, then get + task_done."""
+    with folder(where) as path:
+        queue: Any = persistqueue.AsyncQueue(str(path), chunksize=CHUNKSIZE, tempdir=str(where))  # type: ignore[no-untyped-call]
+        with stopwatch() as putting:
+            for _ in range(count):
+                await queue.put(ITEM)
+        with stopwatch() as getting:
+            for _ in range(count):
+                await queue.get()
+                await queue.task_done()
+        await queue.close()
+    return {"put theirs async": putting.seconds / count, "get theirs async": getting.seconds / count}
+
+
+def their_sync(where: Path, count: int) -> Measured:
+    """persist-queue's Queue: the same."""
+    with folder(where) as path:
+        queue = persistqueue.Queue(str(path), chunksize=CHUNKSIZE, tempdir=str(where))
+        with stopwatch() as putting:
+            for _ in range(count):
+                queue.put(ITEM)
+        with stopwatch() as getting:
+            for _ in range(count):
+                queue.get()
+                queue.task_done()
+        del queue  # it has no close
+    return {"put theirs sync": putting.seconds / count, "get theirs sync": getting.seconds / count}
+
+
+# -- the kernel -----------------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """What no put can do without: pickle, os.write, pickle of info, os.pwrite of as many bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._chunk, self._info = make(path / "chunk"), make(path / "info")
+
+    async def put(self, count: int) -> None:
+        dumps, write, pwrite, chunk, info = pickle.dumps, os.write, os.pwrite, self._chunk, self._info
+        for _ in range(count):
+            write(chunk, dumps(ITEM, PROTOCOL))
+            pwrite(info, dumps(INFO, PROTOCOL).ljust(SLOT, b"\0"), 0)
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._chunk)
+        os.close(self._info)
+
+
+async def the_kernel(where: Path, slices: int) -> Measured:
+    """The kernel's own cost."""
+    with folder(where) as path, Kernel(path) as kernel:
+        return per_item(await in_slices(slices, {"kernel by itself": lambda: kernel.put(SLICE)}))
+
+
+def bare_sync(where: Path, count: int) -> Measured:
+    """One write of a record's bytes and one fdatasync."""
+    record = pickle.dumps(ITEM, PROTOCOL)
+    with folder(where) as path:
+        chunk = make(path / "chunk")
+        try:
+            with stopwatch() as writing:
+                for _ in range(count):
+                    os.write(chunk, record)
+                    os.fdatasync(chunk)
+        finally:
+            os.close(chunk)
+    return {"bare": writing.seconds / count}
+
+
+def make(path: Path) -> int:
+    """Return the descriptor of a new file."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
