@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from asyncpq.buffer import NeedsRead, read_blocks
 from asyncpq.errors import CorruptRecord, Empty
 from asyncpq.serializers import Damaged, Torn
+from asyncpq.turn import YIELD
 from asyncpq.upkeep import move_back, pass_over, reclaim_later
 
 if TYPE_CHECKING:
@@ -206,8 +207,8 @@ class Consumer:
     async def _commit(self, start: Position) -> None:
         """Commit autosave gets from *start* on.  No chunk is removed before they have returned."""
         waiting = self._engine.commit_tail()
-        if waiting is None:
-            return
+        if waiting is None or waiting is YIELD:
+            return  # done; to yield now would let a cancellation lose it, so the next get does
         autosaving = self._engine.autosaving
         autosaving.append(start.chunk)
         try:

@@ -62,7 +62,7 @@ class Engine:
         self.buffer = ReadBuffer(path, opened.serializer, opened.chunksize, opened.tail, opened.size)
         self.always = policy.name == "always"
         self._in_lane = policy.name in ("always", "rollover")  # durable commits are part of the writing
-        self._items: int | None = getattr(policy, "items", None)
+        self.items: int | None = getattr(policy, "items", None)
         self._lane = Lane(loop, self)
         self._committer = Committer(self.log, loop, getattr(policy, "seconds", INF), self.fail, self._lane.pump)
         self.log.on_full = self._committer.want_full
@@ -78,7 +78,8 @@ class Engine:
         self.putters = Line(loop, lambda: self.room)
         self.joiners = Line(loop, lambda: INF if self.unfinished == 0 else 0)
         self.finishing = 0  # task_dones whose commit runs
-        self.draining = False  # shut down: no put any more, get until it is empty
+        self.draining = False  # shut down: no put any more, get until it is empty ...
+        self.stopped = False  # ... or not even that
         self.autosaving: list[int] = []  # chunks of autosave gets that have not returned
 
         self.refusal: Callable[[], BaseException] | None = None  # what every further call gets
@@ -121,7 +122,7 @@ class Engine:
     def put_many(self, records: Sequence[bytes]) -> Awaitable[Any] | None:
         """Store *records* in order, or a prefix of them whose length the error has as `stored`: as `put`."""
         began = monotonic()
-        if sum(map(len, records)) <= self._inline_limit and self._may_write(began):
+        if sum(map(len, records)) <= self._inline_limit and self._may_write(began, len(records)):
             try:
                 failed = self.log.append_many_now(records)
             except SyncFailed as error:
@@ -135,12 +136,12 @@ class Engine:
         self.pending += len(records)
         return self._lane.enqueue(Request(self.loop.create_future(), records, prefix=True))
 
-    def _may_write(self, now: float) -> bool:
+    def _may_write(self, now: float, records: int = 1) -> bool:
         """Whether the loop may write itself: in order, not after a slow write, not beyond the policy's window."""
         return (
             self._lane.idle
             and self._thread_until <= now < self._committer.due
-            and (self._items is None or self._undurable() < self._items)
+            and (self.items is None or not self._too_many(records))
         )
 
     def _undurable(self) -> int:
@@ -171,18 +172,25 @@ class Engine:
         chunks = self.log.chunks
         self._visible = (chunks.chunk, chunks.offset)
 
-    def held(self) -> bool:
-        """Keep records waiting while too much is not durable; `_synced` lets them go on."""
+    def held(self, request: Request, taken: int) -> bool:
+        """Keep a write waiting while too much is not durable; the committer lets it go on."""
         committer = self._committer
-        if self._in_lane:
+        if self._in_lane or request.job is not None:
             return False
-        if monotonic() >= committer.due or (self._items is not None and self._undurable() >= self._items):
+        if monotonic() >= committer.due or self._too_many(len(request.records), taken):
             committer.want_commit()
             return True
         if len(self.log.chunks.full) >= FULL_MAX:
             committer.want_full()
             return True
         return False
+
+    def _too_many(self, records: int, taken: int = 0) -> bool:
+        """Return whether so many records more would not be within the policy's number of items."""
+        if self.items is None or not records:
+            return False
+        before = self._undurable() + taken
+        return before > 0 and before + records > self.items
 
     def work(self, group: list[Request]) -> Any:
         """Do a group's job, in a worker thread."""
@@ -396,11 +404,15 @@ class Engine:
         for line in (self.getters, self.putters, self.joiners):
             line.refuse(error)
 
-    def shut_down(self) -> None:
-        """Let puts be refused, and gets once nothing is left."""
+    def shut_down(self, *, immediate: bool) -> None:
+        """Let puts be refused, and gets once nothing is left, or at once."""
         self.draining = True
         self.putters.refuse(self.closed)
         self.check_drained()
+        if immediate:
+            self.stopped = True
+            self.getters.refuse(self.closed)
+            self.joiners.refuse(self.closed)
 
     @property
     def drained(self) -> bool:

@@ -51,8 +51,8 @@ def resolve(future: asyncio.Future[Any], result: Any, error: BaseException | Non
 class Owner(Protocol):
     """What the requests mean.  All but `work` is called on the loop."""
 
-    def held(self) -> bool:
-        """Return whether writes have to be held back now; who says so calls `Lane.pump` later."""
+    def held(self, request: Request, taken: int) -> bool:
+        """Return whether a write has to be held back, behind so many records; who says so calls `pump` later."""
 
     def begun(self) -> None:
         """A group's job begins."""
@@ -96,17 +96,19 @@ class Lane:
         """Start the next job, if none runs."""
         self._scheduled = False
         while self._waiting and not self._running:
-            if self._waiting[0].job is None and self._owner.held():
-                return
-            if group := self._next_group():
+            group, held = self._next_group()
+            if group:
                 self._running = True
                 self._owner.begun()
                 threads.pool.submit(partial(self._run, group))
+            elif held:
+                break
         self.idle = not self._running and not self._waiting
 
-    def _next_group(self) -> list[Request]:
+    def _next_group(self) -> tuple[list[Request], bool]:
+        """Take from those who wait what goes into one job; and whether somebody was held back."""
         group: list[Request] = []
-        size = 0
+        size = records = 0
         while self._waiting and size <= GROUP_MAX:
             request = self._waiting[0]
             if request.future.cancelled() and not request.last:
@@ -115,12 +117,14 @@ class Lane:
             alone = request.job is not None or request.prefix
             if alone and group:
                 break
+            if self._owner.held(request, records):
+                return group, True
             group.append(self._waiting.popleft())
             if alone:
                 break
-            for record in request.records:
-                size += len(record)
-        return group
+            records += len(request.records)
+            size += sum(map(len, request.records))
+        return group, False
 
     def _run(self, group: list[Request]) -> None:
         outcome: Any

@@ -421,7 +421,10 @@ class Log:
             self.chunks.close()
             self._files.close(self._dirfd)
 
-        later(finish)
+        try:
+            later(finish)
+        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+            finish()
 
     def abandon(self) -> None:
         """In the child of a fork: close the descriptors; the lock and the files are the parent's."""

@@ -67,6 +67,8 @@ class Producer:
             await self._wait(block=True, timeout=None)
             self._putters.release()
             records = records[: max(1, int(engine.room))]
+        if engine.items is not None:
+            records = records[: engine.items]
         waiting = engine.put_many(records)
         if waiting is not None:
             await engine.outcome(waiting)

@@ -194,8 +194,8 @@ class AsyncQueue:
         Cancellation: the item goes to the next get.
         """
         engine = self._engine
-        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None:
-            engine = await self._enter()
+        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None or engine.stopped:
+            engine = await self._enter(getting=True)
         if timeout is not None and timeout < 0 and block:
             raise ValueError("'timeout' must be a non-negative number")
         now = monotonic()
@@ -231,7 +231,7 @@ class AsyncQueue:
         """
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items!r}")
-        engine = await self._enter()
+        engine = await self._enter(getting=True)
         now = monotonic()
         if now >= engine.turn.ends and engine.turn.over(now):
             await YIELD
@@ -250,7 +250,7 @@ class AsyncQueue:
 
     async def peek(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the next item and leave it; another consumer may take it before you do.  Else as `get`."""
-        await self._enter()
+        await self._enter(getting=True)
         return await self._consumer.peek(block, timeout)
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -289,7 +289,7 @@ class AsyncQueue:
         Raises:
             QueueClosed, QueueFailed: it ended before.
         """
-        engine = await self._enter()
+        engine = await self._enter(getting=True)
         if engine.unfinished and await engine.joiners.wait(None):
             engine.joiners.release()
 
@@ -356,12 +356,12 @@ class AsyncQueue:
         await self._enter()
         return self
 
-    async def _enter(self, *, putting: bool = False) -> Engine:
+    async def _enter(self, *, putting: bool = False, getting: bool = False) -> Engine:
         """Return the open engine, or raise what this call has to be told."""
         engine = await self._opened()
         if engine.refusal is not None:
             raise engine.refusal()
-        if putting and engine.draining:
+        if (putting and engine.draining) or (getting and engine.stopped):
             raise engine.closed()
         return engine
 
@@ -421,14 +421,12 @@ class AsyncQueue:
         """Refuse puts from now on, and gets once the queue is empty, as Python 3.13's asyncio.Queue.
 
         With *immediate*, gets are refused at once, and everyone who waits gets QueueClosed; the items stay on the
-        disk.  The queue still has to be closed.
+        disk.  task_done goes on for what was got.  The queue still has to be closed.
         """
         engine = self._engine
         if engine is None:
             raise self._closed() if self._closing is not None else RuntimeError(f"{self.path}: not open yet")
-        if immediate:
-            engine.refuse(engine.closed)
-        engine.shut_down()
+        engine.shut_down(immediate=immediate)
 
     async def close(self) -> None:
         """Make everything durable, leave the directory exactly as persist-queue would, and give the lock back.
@@ -466,8 +464,14 @@ class AsyncQueue:
         engine.close().add_done_callback(done)
 
     async def __aenter__(self) -> Self:
-        """Open the queue."""
-        return await self.open()
+        """Open the queue; when that is cancelled, it is closed again."""
+        try:
+            return await self.open()
+        except asyncio.CancelledError:
+            if self._closing is None:
+                self._closing = get_running_loop().create_future()
+                self._close(self._closing)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ HOUR: Final = 3600.0
 both = pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
 
 
-async def results(tasks: list[asyncio.Future[Any]]) -> list[Any]:
+async def results(tasks: Sequence[asyncio.Future[Any]]) -> list[Any]:
     return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
 
 
@@ -708,7 +708,7 @@ async def test_a_peek_that_waits_shares_its_item_with_the_next_getter(tmp_path: 
     async with AsyncQueue(tmp_path / "q") as queue:
         peeker, getter = await started(queue.peek(), queue.get())
         await queue.put("item")
-        assert await asyncio.wait_for(asyncio.gather(peeker, getter), 20) == ["item", "item"]
+        assert await results([peeker, getter]) == ["item", "item"]
 
 
 @both

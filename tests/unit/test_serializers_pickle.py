@@ -276,6 +276,42 @@ def test_what_is_no_pickle_of_plain_data_is_damaged(case: str) -> None:
     assert outcome(plain_loads, record) is Damaged
 
 
+WRONG_HEIGHT: Final = {
+    "two values": b"\x80\x04NN.",
+    "an open mark": b"\x80\x04(N.",
+    "no value": b"\x80\x04N0.",
+    "pop of nothing": b"\x80\x040N.",
+    "append below a mark": b"\x80\x04](Na.",
+    "items for nothing": b"\x80\x04(Ne.",
+    "a key without a value": b"\x80\x04}(Nu.",
+    "no class for an object": b"\x80\x04(o.",
+    "a mark never set": b"\x80\x04Nt.",
+    "memo never stored": b"\x80\x04h\x00.",
+    "text memo never stored": b"\x80\x02g7\n.",
+    "a pickle in a pickle": b"\x80\x04\x80\x04N.",
+    "no number": b"Iabc\n.",
+    "no float": b"Fabc\n.",
+    "no quotes": b"Sabc\n.",
+    "no name": b"c\n\n.",
+    "a frame too short": b"\x80\x04\x95\x02\0\0\0\0\0\0\0J\x01\0\0\0.",
+    "a frame too long": b"\x80\x04\x95\x04\0\0\0\0\0\0\0N.NN",
+    "a frame in a frame": b"\x80\x04\x95\x0b\0\0\0\0\0\0\0\x95\x02\0\0\0\0\0\0\0N.",
+}
+
+
+@pytest.mark.parametrize("case", WRONG_HEIGHT)
+def test_check_sees_what_no_pickler_writes(case: str) -> None:
+    assert outcome(serializers.pickle.check, WRONG_HEIGHT[case]) is Damaged
+    assert serializers.pickle.resync(WRONG_HEIGHT[case], 0) is None
+
+
+def test_what_picklers_seldom_write_is_checked_and_found() -> None:
+    """A mark that POP takes away, POP_MARK, DUP, and the sparse memo of an optimized pickle of Python 2."""
+    for record in (b"\x80\x02(0N.", b"\x80\x02](N1.", b"\x80\x02N2\x86.", b"\x80\x02Nq\xf0h\xf0\x86."):
+        assert serializers.pickle.check(record, 0) == len(record)
+        assert serializers.pickle.resync(b"x" + record, 0) == 1
+
+
 HOSTILE: Final = {
     "LONG_BINPUT far away": b"\x80\x04Nr\xff\xff\xff\x7f.",
     "PUT far away": b"Np99999999999\n.",
