@@ -67,7 +67,7 @@ class Engine:
         self._committer = Committer(self.log, loop, getattr(policy, "seconds", INF), self.fail, self._lane.pump)
         self.log.on_full = self._committer.want_full
         self._visible: tuple[int, int] | None = None  # chunk and offset of head, while a job may be beyond it
-        self._inline_limit = -1 if self.always else inline_limit
+        self._inline_limit = -1 if self.always or opened.serializer.is_async else inline_limit
         self._thread_until = 0.0
         self.turn = Turn(loop)
 

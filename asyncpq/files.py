@@ -107,6 +107,9 @@ class Files(Protocol):
     def lease(self, dirfd: int, name: str) -> bool:
         """Return False when another process has the file *name* open, as far as the system tells."""
 
+    def next_hole(self, fd: int, offset: int) -> int:
+        """Return where the next hole (a range that was never written) begins; the length where there is none."""
+
     def drop_cache(self, fd: int) -> None:
         """Forget the cached pages of the file, so that what is read next comes from the disk."""
 
@@ -259,6 +262,12 @@ class OSFiles:
         finally:
             os.close(fd)
         return True
+
+    def next_hole(self, fd: int, offset: int) -> int:
+        try:
+            return os.lseek(fd, offset, os.SEEK_HOLE)
+        except (AttributeError, OSError):  # a system or a file system that cannot tell; or beyond the end
+            return os.fstat(fd).st_size
 
     def drop_cache(self, fd: int) -> None:
         if hasattr(os, "posix_fadvise"):

@@ -58,7 +58,10 @@ class InfoFile:
 
     def overwrite(self) -> int:
         """Write the slot; return its length in bytes.  Only when `in_place`: one system call."""
-        record = self._encode(self.fields)
+        try:
+            record = self._encode(self.fields)
+        except Exception as error:
+            raise _unwritable(error) from error
         prefix = self._prefix
         # layout.slot, without its call: this is the hot path.
         data = record.ljust(INFO_MAX, b"\0") + prefix + crc32(prefix, crc32(record)).to_bytes(4, "little")
@@ -76,7 +79,10 @@ class InfoFile:
         """
         if self.in_place:
             return self.overwrite()
-        record = self._encode(self.fields)
+        try:
+            record = self._encode(self.fields)
+        except Exception as error:
+            raise _unwritable(error) from error
         if self._by_rename or len(record) > INFO_MAX:
             return self._replace(record, record)
         if not self.exists:
@@ -161,8 +167,19 @@ class InfoFile:
             self._files.truncate(self._fd, self._length)
             self.exact, self.in_place = True, False
 
+    def remove(self) -> None:
+        """Remove an info that was made for a put which then failed."""
+        self.close()
+        self._files.unlink(self._dirfd, INFO)
+        self._length, self.exact, self.in_place = 0, True, False
+
     def close(self) -> None:
         """Close the descriptor."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._files.close(fd)
+
+
+def _unwritable(error: Exception) -> OSError:
+    """Return what is undone as any other failed write: only a serializer of the user's own refuses an info."""
+    return OSError(errno.EINVAL, f"the serializer cannot write info, a dict of numbers and lists: {error!r}")

@@ -54,6 +54,7 @@ class Log:
         self.durable_head = opened.durable_head
         self.syncer = Syncer(files, dirfd)
         self._changed = not opened.report.closed and opened.info_length > 0  # since the last durable commit
+        self._prepared = False  # info is ready for the first record
         self._commits_full = policy.name == "rollover"
         self._mutex = threading.Lock()
         self._pwrite, self._acquire, self._release = files.pwrite, self._mutex.acquire, self._mutex.release
@@ -195,7 +196,11 @@ class Log:
         """Do as `append`, and make it durable in one commit: info counts the records only when they are."""
         with self._mutex:
             head, old_tail = self.chunks.head, self.tail
+            new = self._prepare()
             failed = self.chunks.append(records, prefix)
+            if len(failed) == len(records) and tail is None:
+                self._unprepare(new)
+                return failed
             self.tail = tail or old_tail
             self._count()
             self._changed = True
@@ -229,8 +234,10 @@ class Log:
         self, records: Sequence[bytes], tail: Position | None = None, prefix: bool = False
     ) -> dict[int, OSError]:
         head, old_tail = self.chunks.head, self.tail
+        new = self._prepare()
         failed = self.chunks.append(records, prefix)
         if len(failed) == len(records) and tail is None:
+            self._unprepare(new)
             return failed
         self.tail = tail or old_tail
 
@@ -242,6 +249,27 @@ class Log:
             self._undo(head)
             raise
         return failed
+
+    def _prepare(self) -> bool:
+        """Have an info, before the first record is written; return whether it was made.
+
+        Without one, a cut would leave a full chunk that nothing speaks of.  Under `always` its mark has to say so, on
+        the disk: else opening would adopt a record behind head, which need not be whole although it can be read.
+        """
+        if self._prepared:
+            return False
+        new = not self._info.exists
+        if new or self.policy.name == "always":
+            self._write_info()
+            self.syncer.timed(self._info.sync)
+        self._prepared = True
+        return new
+
+    def _unprepare(self, new: bool) -> None:
+        """Leave no info behind when the first put of all did not fit."""
+        if new:
+            self._info.remove()
+            self._prepared = False
 
     def _undo(self, head: Position) -> None:
         """Put head back to where it was: info could not be written, so nothing behind it counts."""

@@ -53,6 +53,8 @@ class Chunk:
         """Read nothing yet."""
         self._files, self._fd, self._serializer = files, fd, serializer
         self.size = files.size(fd)
+        # A write that never reached the disk may leave a hole below the size; it reads as zeros, which may decode.
+        self._hole = files.next_hole(fd, 0)
         self._base, self._data = 0, b""
 
     def end_of(self, offset: int) -> int | None:
@@ -61,7 +63,7 @@ class Chunk:
             self._load(offset, BLOCK)
         while offset < self.size:
             try:
-                return self._base + self._serializer.check(self._data, offset - self._base)
+                end = self._base + self._serializer.check(self._data, offset - self._base)
             except Damaged:
                 return None
             except Torn:
@@ -69,7 +71,15 @@ class Chunk:
                 if have >= self.size:
                     return None
                 self._load(offset, max(BLOCK, 2 * (have - offset)))
+            else:
+                return None if self._in_hole(offset, end) else end
         return None
+
+    def _in_hole(self, start: int, end: int) -> bool:
+        """Return whether a part of these bytes was never written."""
+        if self._hole < start:
+            self._hole = self._files.next_hole(self._fd, start)
+        return self._hole < end
 
     def next_whole(self, offset: int) -> int | None:
         """Return where the next whole record behind *offset* begins, if it does within LOOK_MAX."""

@@ -302,7 +302,7 @@ WRONG_HEIGHT: Final = {
 @pytest.mark.parametrize("case", WRONG_HEIGHT)
 def test_check_sees_what_no_pickler_writes(case: str) -> None:
     assert outcome(serializers.pickle.check, WRONG_HEIGHT[case]) is Damaged
-    assert serializers.pickle.resync(WRONG_HEIGHT[case], 0) is None
+    assert serializers.pickle.resync(WRONG_HEIGHT[case], 0) in (None, 2)  # 2: the one inside
 
 
 def test_what_picklers_seldom_write_is_checked_and_found() -> None:
