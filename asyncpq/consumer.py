@@ -73,13 +73,7 @@ class Consumer:
         """Return the next item, committed with autosave.  See `AsyncQueue.get`."""
         number, position, item = await self._in_turn(block, timeout, self._one)
         if self._autosave:
-            try:
-                await self._commit(position)
-            except BaseException:
-                self._buffer.give_back(number, position, item)
-                self._getters.wake()
-                move_back(self._engine)
-                raise
+            await self._commit(position, lambda: self._buffer.give_back(number, position, item))
         return item
 
     async def get_many(self, limit: int, timeout: float | None) -> list[Any]:
@@ -139,13 +133,11 @@ class Consumer:
                     items += await self._more(limit - len(items))
                 except CorruptRecord:
                     break  # the next call meets it
-            if self._autosave:
-                await self._commit(position)
         except BaseException:
             self._rewind(bookmark)
-            if self._autosave:
-                move_back(self._engine)
             raise
+        if self._autosave:
+            await self._commit(position, lambda: self._rewind(bookmark))
         return items
 
     async def _more(self, limit: int) -> list[Any]:
@@ -204,17 +196,28 @@ class Consumer:
 
     # -- commit, and give back ------------------------------------------------------------------------------
 
-    async def _commit(self, start: Position) -> None:
-        """Commit autosave gets from *start* on.  No chunk is removed before they have returned."""
-        waiting = self._engine.commit_tail()
+    async def _commit(self, start: Position, give_back: Callable[[], None]) -> None:
+        """Commit autosave gets from *start* on; when that fails or is cancelled, *give_back* is called.
+
+        No chunk is removed before they have returned, or the tail has moved back.
+        """
+        try:
+            waiting = self._engine.commit_tail()
+        except BaseException:
+            give_back()
+            self._getters.wake()
+            raise
         if waiting is None or waiting is YIELD:
             return  # done; to yield now would let a cancellation lose it, so the next get does
-        autosaving = self._engine.autosaving
-        autosaving.append(start.chunk)
+        self._engine.autosaving.append(start.chunk)
         try:
             await waiting
-        finally:
-            autosaving.remove(start.chunk)
+        except BaseException:
+            give_back()
+            self._getters.wake()
+            move_back(self._engine, start.chunk)
+            raise
+        self._engine.autosaving.remove(start.chunk)
         reclaim_later(self._engine)
 
     def _bookmark(self) -> tuple[list[Returned], Position, int]:

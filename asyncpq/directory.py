@@ -31,8 +31,10 @@ LEASE_TRIES: Final = 4  # a reader has a file open for a moment only
 LEASE_PAUSE: Final = 0.01  # seconds between them
 
 
-def open_directory(files: Files, path: Path | str, *, lock: bool) -> int:
-    """Return a descriptor of the directory, which exists from now on and is locked to it.
+def open_directory(files: Files, path: Path | str, *, lock: bool) -> tuple[int, list[str]]:
+    """Return a descriptor of the directory, which exists from now on and is locked to it, and what was made for it.
+
+    Whoever fails later gives what was made to `Files.remove_path`.
 
     Args:
         files: the file system.
@@ -57,7 +59,7 @@ def open_directory(files: Files, path: Path | str, *, lock: bool) -> int:
             raise _explained(error, path) from error
         try:
             if not lock or _locked(files, dirfd, path):
-                return dirfd
+                return dirfd, made
         except BaseException as error:
             files.close(dirfd)
             if not isinstance(error, QueueLocked):  # what was made is the other's by now

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from asyncpq.opened import Opened
 
 SLOW_WRITE: Final = 0.005  # seconds; after an inline write that took longer, ...
-SLOW_REST: Final = 1.0  # ... the writes of so many seconds go to the thread
+REST_MIN: Final = 0.01  # ... the writes of so many seconds go to the thread, ...
+REST_MAX: Final = 1.0  # ... twice as many each time until one is fast again: it may have been the scheduler
 INF: Final = float("inf")
 
 monotonic = time.monotonic
@@ -69,6 +70,7 @@ class Engine:
         self._visible: tuple[int, int] | None = None  # chunk and offset of head, while a job may be beyond it
         self._inline_limit = -1 if self.always or opened.serializer.is_async else inline_limit
         self._thread_until = 0.0
+        self._rest = REST_MIN
         self.turn = Turn(loop)
 
         self.maxsize = 0
@@ -151,7 +153,10 @@ class Engine:
         """Look after the time that an inline write took, and the deadline of what it wrote; say when to yield."""
         now = monotonic()
         if now - began > SLOW_WRITE:
-            self._thread_until = now + SLOW_REST
+            self._thread_until = now + self._rest
+            self._rest = min(2 * self._rest, REST_MAX)
+        elif self._rest > REST_MIN:
+            self._rest = REST_MIN
         if not self._committer.armed:
             self._committer.arm(now)
         if now >= self.turn.ends and self.turn.over(now):

@@ -4,9 +4,9 @@ Names are relative to the descriptor of the queue's directory, so that a directo
 is open stays the one that was locked.  No link is followed; what is opened must be a regular file.
 
     read only         list_dir  open_read  size  pread
-    changes           create  open_write  pwrite  truncate  rename  unlink  make_dir
+    changes           create  open_write  pwrite  truncate  rename  link  unlink  make_dir  copy_mode
     durability        fsync  fdatasync  fsync_dir
-    one opener        lock  unlock  lease
+    one opener        lock  unlock  locked  lease
     by path           make_path  remove_path  same_dir  device
 
 Tests stand in front of it: a recorder for the crash explorer, errors at every call.
@@ -19,6 +19,7 @@ import os
 import signal
 import stat
 import sys
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 try:
@@ -92,8 +93,14 @@ class Files(Protocol):
     def rename(self, dirfd: int, old: str, new: str, new_dirfd: int | None = None) -> None:
         """Rename *old* to *new* (in another directory with *new_dirfd*), in one step."""
 
+    def link(self, dirfd: int, old: str, new: str) -> None:
+        """Give the file *old* a second name, which must not be there."""
+
     def unlink(self, dirfd: int, name: str) -> None:
         """Remove the file *name*."""
+
+    def copy_mode(self, source: int, target: int) -> None:
+        """Give the file *target* mode, owner and group of *source*, as far as this user may."""
 
     def close(self, fd: int) -> None:
         """Close the descriptor."""
@@ -103,6 +110,9 @@ class Files(Protocol):
 
     def unlock(self, dirfd: int) -> None:
         """Give the lock back."""
+
+    def locked(self, dirfd: int) -> bool | None:
+        """Return whether somebody has the lock, without taking it; None: the system does not tell."""
 
     def lease(self, dirfd: int, name: str) -> bool:
         """Return False when another process has the file *name* open, as far as the system tells."""
@@ -221,8 +231,24 @@ class OSFiles:
         target = dirfd if new_dirfd is None else new_dirfd
         os.rename(old, new, src_dir_fd=dirfd, dst_dir_fd=target)
 
+    def link(self, dirfd: int, old: str, new: str) -> None:
+        os.link(old, new, src_dir_fd=dirfd, dst_dir_fd=dirfd, follow_symlinks=False)
+
     def unlink(self, dirfd: int, name: str) -> None:
         os.unlink(name, dir_fd=dirfd)
+
+    def copy_mode(self, source: int, target: int) -> None:
+        model, made = os.fstat(source), os.fstat(target)
+        for owner, group in ((model.st_uid, model.st_gid), (-1, model.st_gid)):
+            if (model.st_uid, model.st_gid) == (made.st_uid, made.st_gid):
+                break
+            try:
+                os.fchown(target, owner, group)
+            except OSError:
+                continue  # only root gives files away, and only to a group of one's own
+            break
+        with suppress(PermissionError):  # a file system without modes
+            os.fchmod(target, stat.S_IMODE(model.st_mode))
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -236,6 +262,17 @@ class OSFiles:
 
     def unlock(self, dirfd: int) -> None:
         fcntl.flock(dirfd, fcntl.LOCK_UN)
+
+    def locked(self, dirfd: int) -> bool | None:
+        facts = os.fstat(dirfd)
+        try:
+            with open("/proc/locks", encoding="ascii") as file:
+                lines = file.read().splitlines()
+        except OSError:
+            return None
+        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234567 0 EOF
+        place = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
+        return any("FLOCK" in parts and place in parts for parts in map(str.split, lines))
 
     def lease(self, dirfd: int, name: str) -> bool:
         """Ask for a write lease and give it back: refused exactly when the file is open elsewhere.

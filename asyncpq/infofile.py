@@ -140,12 +140,23 @@ class InfoFile:
             self._fd = fd
 
     def _fill(self, fd: int, data: bytes) -> None:
+        if self.exists:
+            self._as_before(fd)
         done = 0
         while done < len(data):
             written = self._pwrite(fd, data[done:], done)
             if not written:
                 raise OSError(errno.ENOSPC, "No space left on device for info")
             done += written
+
+    def _as_before(self, fd: int) -> None:
+        """Let a new info have mode and owner of the one that is there: others may share the directory."""
+        with suppress(FileNotFoundError):
+            old = self._files.open_read(self._dirfd, INFO)
+            try:
+                self._files.copy_mode(old, fd)
+            finally:
+                self._files.close(old)
 
     def sync(self) -> None:
         """Make the slot durable.  An info that is replaced by rename already is.

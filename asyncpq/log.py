@@ -210,6 +210,7 @@ class Log:
             with self._mutex:
                 self.tail = old_tail
                 self._undo(head)
+                self._unprepare(new)
             raise
         return failed
 
@@ -218,17 +219,24 @@ class Log:
         failed: dict[int, OSError] = {}
         start = 0
         while start < len(records) or tail is not None:
-            chunk = self.chunks.chunk
             batch = records[start : start + self.chunks.room(len(records) - start)]
-            with self._mutex:
-                errors = self._store(batch, tail, prefix)
+            try:
+                errors = self._append_batch(batch, tail, prefix)
+            except OSError as error:
+                if not start:
+                    raise
+                errors = dict.fromkeys(range(len(batch)), error)
             failed.update({start + index: error for index, error in errors.items()})
             start, tail = start + len(batch), None
-            if self.chunks.chunk != chunk:
-                self.commit()
             if errors and prefix:
                 return failed | dict.fromkeys(range(start, len(records)), next(iter(errors.values())))
         return failed
+
+    def _append_batch(self, batch: Sequence[bytes], tail: Position | None, prefix: bool) -> dict[int, OSError]:
+        if self.chunks.count + len(batch) == self.chunks.size:
+            return self.append_durably(batch, tail, prefix=prefix)
+        with self._mutex:
+            return self._store(batch, tail, prefix)
 
     def _store(
         self, records: Sequence[bytes], tail: Position | None = None, prefix: bool = False
@@ -247,6 +255,7 @@ class Log:
         except OSError:
             self.tail = old_tail
             self._undo(head)
+            self._unprepare(new)
             raise
         return failed
 
@@ -407,6 +416,8 @@ class Log:
 
     def close(self, *, failed: bool = False) -> None:
         """Make all durable, leave info exactly as persist-queue would, and release files and lock.
+
+        Under `never` too: opening trusts an info of exact length, whose records and bytes must then be on the disk.
 
         After a failure nothing is written.  Files and lock are released in any case.
 

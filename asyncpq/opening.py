@@ -36,7 +36,7 @@ def open_files(
     Raises:
         see `open_directory`, `refuse_other_openers` and `open_queue`.
     """
-    dirfd = open_directory(files, path, lock=lock)
+    dirfd, made = open_directory(files, path, lock=lock)
     try:
         if lock:
             refuse_other_openers(files, dirfd, path, _in_use(files, dirfd))
@@ -45,6 +45,7 @@ def open_files(
         )
     except BaseException:
         release(files, dirfd)
+        files.remove_path(made)
         raise
 
 

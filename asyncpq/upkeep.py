@@ -71,7 +71,12 @@ def reclaim_later(engine: Engine) -> None:
         forget(engine.in_lane(engine.log.reclaim))
 
 
-def move_back(engine: Engine) -> None:
-    """Have the tail say again that what was given back is not done."""
+def move_back(engine: Engine, chunk: int) -> None:
+    """Have the tail say again that what was given back is not done.
+
+    The commit that was given up may be running: *chunk* stays among the `autosaving` until this one is done.
+    """
     if engine.refusal is None:
-        forget(engine.commit_later())
+        moving = engine.commit_later()
+        moving.add_done_callback(lambda _: engine.autosaving.remove(chunk))
+        forget(moving)

@@ -35,25 +35,19 @@ class Setting:
 
 def against_persist_queue(setting: Setting) -> Table:
     """Put, and get + task_done: asyncpq's default policy, and both queues of persist-queue."""
-    ours, theirs = setting.scaled(10_000, 3000), setting.scaled(500, 200)
+    slices, ours, theirs = setting.scaled(10, 3), setting.scaled(2000, 1000), c.CHUNKSIZE
     rounds = in_turn(
         setting.rounds,
-        {
-            "asyncpq": lambda: c.run(c.asyncpq(setting.where, ours)),
-            "AsyncQueue": lambda: c.run(c.their_async(setting.where, theirs)),
-            "Queue": partial(c.their_sync, setting.where, theirs),
-        },
+        {"all": lambda: c.run(c.beside_persist_queue(setting.where, slices, ours, theirs))},
         "against persist-queue",
     )
     table = Table()
     for kind, title, bound in (("async", "AsyncQueue", 100), ("sync", "Queue", 25)):
         for part, what in (("put", "put"), ("get", "get + task_done")):
             goal = Goal(bound, "x", at_least=True)
-            values = ratios(rounds, f"{part} theirs {kind}", part)
-            table.rows.append(Row(f"{part}-{kind}", f"{what}, times faster than persist-queue's {title}", goal, values))
-            table.figures.append(
-                (f"{what}, persist-queue's {title}", microseconds(median(rounds, f"{part} theirs {kind}")))
-            )
+            name, text = f"{part} {kind}", f"{what}, times faster than persist-queue's {title}"
+            table.rows.append(Row(f"{part}-{kind}", text, goal, ratios(rounds, name, part)))
+            table.figures.append((f"{what}, persist-queue's {title}", microseconds(median(rounds, name))))
     table.figures.append(("put, default policy", microseconds(median(rounds, "put"))))
     table.figures.append(("get + task_done, default policy", microseconds(median(rounds, "get"))))
     return table
@@ -66,14 +60,15 @@ def over_the_kernel(setting: Setting) -> Table:
         setting.rounds,
         {
             "never": lambda: c.run(c.beside_the_kernel(setting.where, slices)),
-            "kernel": lambda: c.run(c.the_kernel(setting.where, slices)),
+            "kernel": lambda: c.run(c.the_kernel(setting.where, seconds / 5)),
+            "file": lambda: c.run(c.making_files(setting.where, slices)),
             "for long": lambda: c.run(c.asyncpq_for(setting.where, seconds)),
         },
         "over the kernel",
     )
     long = f"put, default policy over {seconds:g} s"
     never = ratios(rounds, "put never", "kernel")
-    interval = ratios(rounds, "put for long", "kernel by itself")
+    interval = ratios(rounds, "put for long", "kernel for long")
     return Table(
         [
             Row("kernel-never", "put, `never`, over the kernel's own cost", Goal(2, "x"), never),
@@ -82,7 +77,7 @@ def over_the_kernel(setting: Setting) -> Table:
         [
             ("pickle, write, pickle of info, pwrite", microseconds(median(rounds, "kernel"))),
             ("put, `never`", microseconds(median(rounds, "put never"))),
-            ("get + task_done, `never`", microseconds(median(rounds, "get never"))),
+            ("make a file, once in 100 puts", microseconds(median(rounds, "file"))),
             (long, microseconds(median(rounds, "put for long"))),
         ],
     )
@@ -144,9 +139,9 @@ def always(setting: Setting) -> Table:
 def open_backlog(setting: Setting) -> Table:
     """Open a queue that was closed with a million items in 10,000 files."""
     count = setting.scaled(1_000_000, 100_000)
-    with c.folder(setting.where) as path:
-        asyncio.run(c.backlog(path, count))
-        rounds = in_turn(setting.rounds, {"open": lambda: c.run(c.opening(path))}, "open")
+    path = c.folder(setting.where)
+    asyncio.run(c.backlog(path, count))
+    rounds = in_turn(setting.rounds, {"open": lambda: c.run(c.opening(path))}, "open")
     values = [measured["open"] * 1e3 for measured in rounds]
     return Table([Row("open", f"open a closed backlog of {count:,} items", Goal(20, "ms"), values)])
 

@@ -13,20 +13,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.cases import CASES, Setting
+from bench.contenders import making_files, run
 from bench.table import Table, as_json, markdown, plain
 
 MEMORY_FILE_SYSTEMS: Final = ("tmpfs", "ramfs")
+SLOW_FILE: Final = 60e-6  # seconds to make a file; on a disk that is at rest it takes 10 to 20 us
 LEAST_ROUNDS: Final = 5  # a median over fewer says little
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
     options = parse(arguments)
-    where = options.dir.resolve()
-    conditions = describe(where, options)
+    conditions = describe(options.dir.resolve(), options)
     table = Table()
-    for name in options.only or CASES:
-        table.add(CASES[name](Setting(where, options.rounds, options.quick)))
+    with tempfile.TemporaryDirectory(prefix="asyncpq-bench-", dir=options.dir) as where:
+        warn_about_files(Path(where))
+        for name in options.only or CASES:
+            table.add(CASES[name](Setting(Path(where), options.rounds, options.quick)))
     if options.markdown:
         print(f"{sentence(conditions)}\n\n{markdown(table)}")
     else:
@@ -70,6 +73,17 @@ def describe(where: Path, options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds,
         "quick": options.quick,
     }
+
+
+def warn_about_files(where: Path) -> None:
+    """Say so when making a file takes unusually long, which a put under any policy pays once a chunk."""
+    took = run(making_files(where, 100))["file"]
+    if took > SLOW_FILE:
+        print(
+            f"Making a file takes {took * 1e6:.0f} us here. ext4 does that for minutes where many files were just "
+            f"removed; wait, or choose another directory with --dir.",
+            file=sys.stderr,
+        )
 
 
 def sentence(conditions: dict[str, Any]) -> str:

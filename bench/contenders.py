@@ -11,8 +11,7 @@ import os
 import pickle
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,11 +30,22 @@ SLICE: Final = 2 * CHUNKSIZE  # items
 MANY: Final = 100  # items of a put_many or a get_many
 
 
-@contextmanager
-def folder(where: Path) -> Iterator[Path]:
-    """A new directory in *where*, removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="asyncpq-bench-", dir=where) as name:
-        yield Path(name)
+def folder(where: Path) -> Path:
+    """Return a new directory in *where*.
+
+    It is left there until the end of the run: on ext4, files that were just removed make it slow to create others.
+    """
+    return Path(tempfile.mkdtemp(dir=where))
+
+
+async def making_files(where: Path, count: int) -> Measured:
+    """What the kernel takes to make an empty file: once a chunk, a put pays it."""
+    path = folder(where)
+    with stopwatch() as making:
+        files = [make(path / str(number)) for number in range(count)]
+    for file in files:
+        os.close(file)
+    return {"file": making.seconds / count}
 
 
 def run(coroutine: Coroutine[Any, Any, Measured]) -> Measured:
@@ -46,7 +56,7 @@ def run(coroutine: Coroutine[Any, Any, Measured]) -> Measured:
 # -- asyncpq --------------------------------------------------------------------------------------------------
 
 
-async def put(queue: AsyncQueue, count: int) -> None:
+async def put(queue: Any, count: int) -> None:
     for _ in range(count):
         await queue.put(ITEM)
 
@@ -56,31 +66,19 @@ async def get(queue: AsyncQueue, count: int) -> None:
         await queue.get()
 
 
-async def consume(queue: AsyncQueue, count: int) -> None:
+async def consume(queue: Any, count: int) -> None:
     for _ in range(count):
         await queue.get()
         await queue.task_done()
 
 
-async def asyncpq(where: Path, count: int) -> Measured:
-    """Put, then get + task_done, one of each at a time, under the default policy."""
-    with folder(where) as path:
-        async with AsyncQueue(path, chunksize=CHUNKSIZE) as queue:
-            with stopwatch() as putting:
-                await put(queue, count)
-            with stopwatch() as getting:
-                await consume(queue, count)
-    return {"put": putting.seconds / count, "get": getting.seconds / count}
-
-
 async def beside_the_kernel(where: Path, slices: int) -> Measured:
-    """Put under `never`, in turn with what no put can do without; then get + task_done."""
-    with folder(where) as path, Kernel(path) as kernel:
+    """Put under `never`, in turn with what no put can do without."""
+    path = folder(where)
+    with Kernel(path) as kernel:
         async with AsyncQueue(path / "queue", chunksize=CHUNKSIZE, fsync="never") as queue:
             parts = {"put never": lambda: put(queue, SLICE), "kernel": lambda: kernel.put(SLICE)}
-            putting = await in_slices(slices, parts)
-            getting = await in_slices(slices, {"get never": lambda: consume(queue, SLICE)})
-    return per_item(putting | getting)
+            return per_item(await in_slices(slices, parts))
 
 
 def per_item(measured: Measured) -> Measured:
@@ -91,13 +89,13 @@ def per_item(measured: Measured) -> Measured:
 async def asyncpq_for(where: Path, seconds: float) -> Measured:
     """Put under the default policy for so many seconds, while full chunks and windows are synced."""
     count = 0
-    with folder(where) as path:
-        async with AsyncQueue(path, chunksize=CHUNKSIZE) as queue:
-            end = time.perf_counter() + seconds
-            with stopwatch() as putting:
-                while time.perf_counter() < end:
-                    await put(queue, 1000)
-                    count += 1000
+    path = folder(where)
+    async with AsyncQueue(path, chunksize=CHUNKSIZE) as queue:
+        end = time.perf_counter() + seconds
+        with stopwatch() as putting:
+            while time.perf_counter() < end:
+                await put(queue, 1000)
+                count += 1000
     return {"put for long": putting.seconds / count}
 
 
@@ -113,25 +111,25 @@ async def alone_and_many(where: Path, slices: int) -> Measured:
         for _ in range(SLICE // MANY):
             await many.get_many(MANY)
 
-    with folder(where) as path:
-        async with (
-            AsyncQueue(path / "alone", chunksize=CHUNKSIZE) as alone,
-            AsyncQueue(path / "many", chunksize=CHUNKSIZE) as many,
-        ):
-            putting = await in_slices(slices, {"put alone": lambda: put(alone, SLICE), "put_many": put_many})
-            getting = await in_slices(slices, {"get alone": lambda: get(alone, SLICE), "get_many": get_many})
+    path = folder(where)
+    async with (
+        AsyncQueue(path / "alone", chunksize=CHUNKSIZE) as alone,
+        AsyncQueue(path / "many", chunksize=CHUNKSIZE) as many,
+    ):
+        putting = await in_slices(slices, {"put alone": lambda: put(alone, SLICE), "put_many": put_many})
+        getting = await in_slices(slices, {"get alone": lambda: get(alone, SLICE), "get_many": get_many})
     return per_item(putting | getting)
 
 
 async def always(where: Path, producers: int, each: int) -> Measured:
     """Put under `always` from so many producers at once."""
     count = producers * each
-    with folder(where) as path:
-        async with AsyncQueue(path, chunksize=CHUNKSIZE, fsync=fsync.Always()) as queue:
-            before = queue.stats()["syncs"]
-            with stopwatch() as putting:
-                await asyncio.gather(*(put(queue, each) for _ in range(producers)))
-            syncs = queue.stats()["syncs"] - before
+    path = folder(where)
+    async with AsyncQueue(path, chunksize=CHUNKSIZE, fsync=fsync.Always()) as queue:
+        before = queue.stats()["syncs"]
+        with stopwatch() as putting:
+            await asyncio.gather(*(put(queue, each) for _ in range(producers)))
+        syncs = queue.stats()["syncs"] - before
     return {f"always {producers}": putting.seconds / count, f"syncs {producers}": syncs / count}
 
 
@@ -173,15 +171,15 @@ class SlowFiles(OSFiles):
 
 async def lag_while_putting(where: Path, producers: int, delay: float, seconds: float) -> list[float]:
     """Return how late the loop was, each millisecond, while producers put under `always` on a slow disk."""
-    with folder(where) as path:
-        queue = AsyncQueue(path, chunksize=CHUNKSIZE, fsync="always")
-        queue._files = SlowFiles(delay)
-        async with queue:
-            tasks = [asyncio.create_task(put(queue, 1_000_000_000)) for _ in range(producers)]
-            lags = await sampled_lag(seconds)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    path = folder(where)
+    queue = AsyncQueue(path, chunksize=CHUNKSIZE, fsync="always")
+    queue._files = SlowFiles(delay)
+    async with queue:
+        tasks = [asyncio.create_task(put(queue, 1_000_000_000)) for _ in range(producers)]
+        lags = await sampled_lag(seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     return lags
 
 
@@ -198,34 +196,39 @@ async def sampled_lag(seconds: float) -> list[float]:
 # -- persist-queue --------------------------------------------------------------------------------------------
 
 
-async def their_async(where: Path, count: int) -> Measured:
-    """persist-queue's AsyncQueue: put, then get + task_done."""
-    with folder(where) as path:
-        queue: Any = persistqueue.AsyncQueue(str(path), chunksize=CHUNKSIZE, tempdir=str(where))  # type: ignore[no-untyped-call]
-        with stopwatch() as putting:
-            for _ in range(count):
-                await queue.put(ITEM)
-        with stopwatch() as getting:
-            for _ in range(count):
-                await queue.get()
-                await queue.task_done()
-        await queue.close()
-    return {"put theirs async": putting.seconds / count, "get theirs async": getting.seconds / count}
+def new_async(path: Path) -> Any:
+    return persistqueue.AsyncQueue(str(path), chunksize=CHUNKSIZE, tempdir=str(path.parent))  # type: ignore[no-untyped-call]
 
 
-def their_sync(where: Path, count: int) -> Measured:
-    """persist-queue's Queue: the same."""
-    with folder(where) as path:
-        queue = persistqueue.Queue(str(path), chunksize=CHUNKSIZE, tempdir=str(where))
-        with stopwatch() as putting:
-            for _ in range(count):
-                queue.put(ITEM)
-        with stopwatch() as getting:
-            for _ in range(count):
-                queue.get()
-                queue.task_done()
-        del queue  # it has no close
-    return {"put theirs sync": putting.seconds / count, "get theirs sync": getting.seconds / count}
+def new_sync(path: Path) -> Any:
+    return persistqueue.Queue(str(path), chunksize=CHUNKSIZE, tempdir=str(path.parent))
+
+
+async def beside_persist_queue(where: Path, slices: int, ours: int, theirs: int) -> Measured:
+    """Put, then get + task_done: asyncpq's default policy, in turn with both queues of persist-queue."""
+    path = folder(where)
+    their_async, their_sync = new_async(path / "async"), new_sync(path / "sync")
+
+    async def put_sync() -> None:
+        for _ in range(theirs):
+            their_sync.put(ITEM)
+
+    async def consume_sync() -> None:
+        for _ in range(theirs):
+            their_sync.get()
+            their_sync.task_done()
+
+    async with AsyncQueue(path / "ours", chunksize=CHUNKSIZE) as queue:
+        putting = {"put": lambda: put(queue, ours), "put async": lambda: put(their_async, theirs), "put sync": put_sync}
+        measured = await in_slices(slices, putting)
+        getting = {
+            "get": lambda: consume(queue, ours),
+            "get async": lambda: consume(their_async, theirs),
+            "get sync": consume_sync,
+        }
+        measured |= await in_slices(slices, getting)
+    await their_async.close()
+    return {name: seconds / (theirs if "sync" in name else ours) for name, seconds in measured.items()}
 
 
 # -- the kernel -----------------------------------------------------------------------------------------------
@@ -251,24 +254,30 @@ class Kernel:
         os.close(self._info)
 
 
-async def the_kernel(where: Path, slices: int) -> Measured:
-    """The kernel's own cost."""
-    with folder(where) as path, Kernel(path) as kernel:
-        return per_item(await in_slices(slices, {"kernel by itself": lambda: kernel.put(SLICE)}))
+async def the_kernel(where: Path, seconds: float) -> Measured:
+    """The kernel's own cost for so many seconds."""
+    count = 0
+    with Kernel(folder(where)) as kernel:
+        end = time.perf_counter() + seconds
+        with stopwatch() as writing:
+            while time.perf_counter() < end:
+                await kernel.put(1000)
+                count += 1000
+    return {"kernel for long": writing.seconds / count}
 
 
 def bare_sync(where: Path, count: int) -> Measured:
     """One write of a record's bytes and one fdatasync."""
     record = pickle.dumps(ITEM, PROTOCOL)
-    with folder(where) as path:
-        chunk = make(path / "chunk")
-        try:
-            with stopwatch() as writing:
-                for _ in range(count):
-                    os.write(chunk, record)
-                    os.fdatasync(chunk)
-        finally:
-            os.close(chunk)
+    path = folder(where)
+    chunk = make(path / "chunk")
+    try:
+        with stopwatch() as writing:
+            for _ in range(count):
+                os.write(chunk, record)
+                os.fdatasync(chunk)
+    finally:
+        os.close(chunk)
     return {"bare": writing.seconds / count}
 
 

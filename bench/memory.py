@@ -34,12 +34,11 @@ def peak() -> int:
 
 async def gained(where: Path, count: int) -> int:
     """Put so many, then drain; return by how much the peak lies above what an open, used queue takes."""
-    with folder(where) as path:
-        async with AsyncQueue(path, chunksize=CHUNKSIZE) as queue:
-            await put_and_drain(queue, CHUNKSIZE)
-            before = resident()
-            await put_and_drain(queue, count)
-            return peak() - before
+    async with AsyncQueue(folder(where), chunksize=CHUNKSIZE) as queue:
+        await put_and_drain(queue, CHUNKSIZE)
+        before = resident()
+        await put_and_drain(queue, count)
+        return peak() - before
 
 
 async def put_and_drain(queue: AsyncQueue, count: int) -> None:

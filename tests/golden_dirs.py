@@ -97,7 +97,7 @@ def listed(value: object) -> object:
 
 def digests(folder: Path) -> dict[str, tuple[int, str]]:
     """Size and SHA-256 of each file in *folder*, by name."""
-    contents = {file.name: file.read_bytes() for file in folder.iterdir()}
+    contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     return {name: (len(data), sha256(data).hexdigest()) for name, data in contents.items()}
 
 

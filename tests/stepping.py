@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from asyncpq import AsyncQueue, threads
+from tests.blocked_files import Fast
 
 STEPS: Final = 10_000  # more than anything here takes
 
@@ -80,6 +81,22 @@ async def finished(jobs: Jobs, waiting: Awaitable[Any]) -> Any:
         await step(jobs, number)
     task.cancel()
     raise AssertionError(f"it never ends: {task!r}")
+
+
+class Stepped:
+    """`async with`, in steps."""
+
+    def __init__(self, jobs: Jobs, queue: AsyncQueue, *, opens: bool = True) -> None:
+        self._jobs, self._queue, self._opens = jobs, queue, opens
+        queue._files = Fast()
+
+    async def __aenter__(self) -> AsyncQueue:
+        if self._opens:
+            await finished(self._jobs, self._queue.open())
+        return self._queue
+
+    async def __aexit__(self, *_: object) -> None:
+        await finished(self._jobs, self._queue.close())
 
 
 async def started(*calls: Awaitable[Any]) -> list[asyncio.Future[Any]]:

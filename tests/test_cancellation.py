@@ -19,7 +19,7 @@ import pytest
 from asyncpq import AsyncQueue, QueueClosed
 from tests.blocked_files import Blocked, Fast, queue_on
 from tests.random_rounds import play, play_with_threads
-from tests.stepping import Jobs, drained, finished, jobs, settle, started, step, ticks
+from tests.stepping import Jobs, Stepped, drained, finished, jobs, settle, started, step, ticks
 
 __all__ = ["jobs"]  # a fixture
 
@@ -38,7 +38,8 @@ class Outcome:
 
     @property
     def stored(self) -> int:
-        return int(self.error.stored) if self.error else int(self.value)  # type: ignore[attr-defined]
+        # Without the attribute it was cancelled before it began.
+        return int(getattr(self.error, "stored", 0)) if self.error else int(self.value)
 
 
 Call = Callable[[AsyncQueue], Awaitable[Any]]
@@ -138,21 +139,6 @@ async def check_disk(jobs: Jobs, path: Path, possible: list[list[str]]) -> None:
     assert items in possible
 
 
-class Stepped:
-    """`async with`, in steps."""
-
-    def __init__(self, jobs: Jobs, queue: AsyncQueue) -> None:
-        self._jobs, self._queue = jobs, queue
-        queue._files = Fast()
-
-    async def __aenter__(self) -> AsyncQueue:
-        await finished(self._jobs, self._queue.open())
-        return self._queue
-
-    async def __aexit__(self, *_: object) -> None:
-        await finished(self._jobs, self._queue.close())
-
-
 @pytest.fixture
 async def stored(tmp_path: Path, jobs: Jobs) -> Path:
     """A directory with five items in chunks of two."""
@@ -181,25 +167,18 @@ async def test_a_cancel_at_every_await(
         for on_disk in False, True:
             limit = 0 if state == "in a thread" else 65536
             queue = AsyncQueue(copy(), autosave=autosave, fsync=policy, inline_limit=limit)
-            queue._files = Fast()
-            left = [*ITEMS]
-            if state != "not open":
-                await finished(jobs, queue.open())
-            if state in ("written", "in a thread"):
-                assert await finished(jobs, queue.get()) == left.pop(0)
-                await finished(jobs, queue.task_done())
-                await finished(jobs, queue.put("4b"))
-                left.append("4b")
-            outcome = await cancelled_after(jobs, steps, call(queue))
-            if on_disk:
-                await finished(jobs, queue.close())
-                if outcome:
-                    await check_disk(jobs, Path(queue.path), kept(possible(left, outcome), left, outcome, autosave))
-            elif outcome:
-                await check(jobs, queue, possible(left, outcome))
-                await finished(jobs, queue.close())
-            else:
-                await finished(jobs, queue.close())
+            async with Stepped(jobs, queue, opens=state != "not open"):
+                left = [*ITEMS]
+                if state in ("written", "in a thread"):
+                    assert await finished(jobs, queue.get()) == left.pop(0)
+                    await finished(jobs, queue.task_done())
+                    await finished(jobs, queue.put("4b"))
+                    left.append("4b")
+                outcome = await cancelled_after(jobs, steps, call(queue))
+                if outcome and not on_disk:
+                    await check(jobs, queue, possible(left, outcome))
+            if outcome and on_disk:
+                await check_disk(jobs, Path(queue.path), kept(possible(left, outcome), left, outcome, autosave))
         if outcome is None:
             assert steps > 0
             return

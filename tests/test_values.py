@@ -6,6 +6,7 @@ import io
 import json
 import marshal
 import struct
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +16,8 @@ import orjson
 import persistqueue
 import pytest
 
-from asyncpq import AsyncQueue, serializers
-from asyncpq.buffer import READ_AHEAD, RECENT_MAX
+from asyncpq import AsyncQueue, QueueClosed, consumer, serializers
+from asyncpq.buffer import READ_AHEAD, RECENT_MAX, Block, read_blocks
 from asyncpq.serializers import NAMES
 
 MB: Final = 1000 * 1000
@@ -175,7 +176,7 @@ async def test_an_info_that_cannot_be_serialized_changes_no_byte(
     tmp_path: Path, policy: str, inline_limit: int
 ) -> None:
     """A serializer of the user's own may take the item and refuse the info: then neither counts."""
-    taken = [str]
+    taken: list[type] = [str, dict]
 
     def dump_taken(value: Any, fp: IO[bytes]) -> None:
         if type(value) not in taken:
@@ -185,7 +186,6 @@ async def test_an_info_that_cannot_be_serialized_changes_no_byte(
     own = make_module(dump=dump_taken, load=load)
     async with AsyncQueue(tmp_path, chunksize=3, serializer=own, fsync=policy, inline_limit=inline_limit) as queue:
         for stored in ([], ["a", "a"]):
-            taken.append(dict)
             await queue.put_many(stored)
             if stored:
                 assert await queue.get() == "a"
@@ -200,7 +200,7 @@ async def test_an_info_that_cannot_be_serialized_changes_no_byte(
                     await queue.task_done()
             assert files_in(tmp_path) == before
             assert (await queue.qsize(), queue.stats()["unfinished"]) == (left, len(stored))
-        taken.append(dict)
+            taken.append(dict)
         await queue.put("b")
     async with AsyncQueue(tmp_path, serializer=own) as queue:
         assert not queue.recovery
@@ -317,6 +317,95 @@ async def test_orjson_writes_lines_that_json_reads(tmp_path: Path) -> None:
     queue_of_theirs.tailf.close()
     async with AsyncQueue(tmp_path, serializer="orjson") as queue:
         assert await drained(queue) == items + wide
+
+
+# -- what takes so long that the queue is closed meanwhile ---------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["close", "shutdown"])
+@pytest.mark.parametrize("way", ["put", "the last of many"])
+async def test_an_item_encoded_after_the_end_goes_nowhere(tmp_path: Path, way: str, end: str) -> None:
+    """Above all not into the queue that was opened since, whose descriptor has the number of the closed one."""
+    gate = asyncio.Event()
+
+    async def dump_late(value: Any, fp: Any) -> None:
+        await adump(value, fp)
+        if value == "late":
+            await gate.wait()
+
+    own = make_module(dump=dump_late, load=aload)
+    queue, other = (AsyncQueue(tmp_path / name, serializer=own) for name in ("closed", "other"))
+    await queue.put("early")
+    putting = asyncio.ensure_future(PUTS[way](queue, "late"))
+    await asyncio.sleep(0.01)
+    if end == "close":
+        await queue.close()
+    else:
+        queue.shutdown()
+    await other.put_many(["a", "b"])
+    gate.set()
+    with pytest.raises(QueueClosed):
+        await putting
+    assert await other.get_many(2) == ["a", "b"]
+    await other.close()
+    await queue.close()
+    for name, expected in (("closed", ["early"]), ("other", ["a", "b"])):
+        async with AsyncQueue(tmp_path / name, serializer=own) as queue:
+            assert not queue.recovery
+            assert await drained(queue) == expected
+
+
+@pytest.mark.parametrize("policy", ["never", "rollover", "interval", "always"])
+async def test_a_put_and_a_get_let_go_on_in_the_tick_of_the_close_change_nothing(tmp_path: Path, policy: str) -> None:
+    """Their turn came, and before they could take it the queue was closed."""
+    queue = AsyncQueue(tmp_path, maxsize=1, autosave=True, fsync=policy)
+    await queue.put("a")
+    putting = asyncio.create_task(queue.put("b"))
+    await asyncio.sleep(0.01)
+    assert await queue.get() == "a"
+    closing = asyncio.create_task(queue.close())
+    results = await asyncio.gather(putting, closing, return_exceptions=True)
+    async with AsyncQueue(tmp_path, autosave=True, fsync=policy) as queue:
+        assert not queue.recovery
+        assert await queue.qsize() == (results[0] is None)
+        await queue.clear()
+        getting = asyncio.create_task(queue.get())
+        await asyncio.sleep(0.01)
+        await queue.put("c")
+        await queue.close()
+        with pytest.raises(QueueClosed):
+            await getting
+    async with AsyncQueue(tmp_path, fsync=policy) as queue:
+        assert await drained(queue) == ["c"]
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["nothing", "another queue"])
+async def test_a_get_that_reads_while_the_queue_is_closed_gives_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, another: bool
+) -> None:
+    """Above all no item of the queue that was opened since."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read_late(*args: Any) -> list[Block]:
+        reading.set()
+        assert go_on.wait(10)
+        return read_blocks(*args)
+
+    queue, other = AsyncQueue(tmp_path / "closed"), AsyncQueue(tmp_path / "other")
+    for one in ("closed", "other"):
+        async with AsyncQueue(tmp_path / one) as filled:
+            await filled.put(one)
+    await queue.open()
+    monkeypatch.setattr(consumer, "read_blocks", read_late)
+    getting = asyncio.create_task(queue.get())
+    await asyncio.to_thread(reading.wait, 10)
+    await queue.close()
+    if another:
+        await other.open()
+    go_on.set()
+    with pytest.raises(QueueClosed):
+        await getting
+    await other.close()
 
 
 # -- long ones -----------------------------------------------------------------------------------------------

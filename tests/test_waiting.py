@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import pytest
 
 from asyncpq import AsyncQueue, CorruptRecord, Empty, Full, QueueClosed
 from tests.blocked_files import Blocked, queue_on
-from tests.stepping import Jobs, drained, finished, jobs, settle, started, ticks
+from tests.stepping import Jobs, Stepped, drained, finished, jobs, settle, started, ticks
 
 __all__ = ["jobs"]  # a fixture
 
@@ -339,16 +338,17 @@ async def test_a_directory_with_more_items_than_maxsize_is_full(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("maxsize", "stored"), [(3, 3), (0, 6), (-1, 6)])
-async def test_raising_maxsize_lets_putters_go_on(maxsize: int, stored: int, tmp_path: Path) -> None:
-    async with AsyncQueue(tmp_path / "q", maxsize=1) as queue:
-        putters = await started(*(queue.put(number) for number in range(6)))
-        assert await queue.qsize() == 1
+async def test_raising_maxsize_lets_putters_go_on(maxsize: int, stored: int, tmp_path: Path, jobs: Jobs) -> None:
+    async with Stepped(jobs, AsyncQueue(tmp_path / "q", maxsize=1)) as queue:
+        await finished(jobs, queue.put(0))
+        putters = await started(*(queue.put(number) for number in range(1, 6)))
         queue.maxsize = maxsize
-        await ticks()
+        await settle(jobs)
         assert await queue.qsize() == stored
         queue.maxsize = 0
-        await results(putters)
-        assert await drained(queue) == list(range(6))
+        await settle(jobs)
+        assert done(putters) == [True] * 5
+        assert await finished(jobs, drained(queue)) == list(range(6))
 
 
 async def test_what_is_on_its_way_takes_room(tmp_path: Path) -> None:
@@ -427,7 +427,7 @@ async def test_an_immediate_shutdown_wakes_everyone_and_leaves_the_items(tmp_pat
         outcomes = await results(waiting)
         assert [type(outcome) for outcome in outcomes] == [QueueClosed] * 3
         assert outcomes[2].stored == 0
-        for call in queue.get(), queue.put("d"), queue.peek(), queue.qsize(), queue.join(), queue.task_done():
+        for call in queue.get(), queue.put("d"), queue.peek(), queue.get_many(2), queue.put_many("de"):
             with pytest.raises(QueueClosed):
                 await call
     async with AsyncQueue(tmp_path / "q") as queue:
@@ -635,7 +635,9 @@ async def test_clear_drops_what_is_stored_and_what_is_outstanding(autosave: bool
 @both
 async def test_clear_while_an_item_is_read_lets_the_getter_wait_on(autosave: bool, tmp_path: Path, jobs: Jobs) -> None:
     """What the getter was promised is gone when its read comes back: that is no damage."""
-    async with queue_with(["a", "b", "c"], tmp_path, jobs, autosave=autosave) as queue:
+    async with Stepped(jobs, AsyncQueue(tmp_path / "q")) as queue:
+        await finished(jobs, queue.put_many("abc"))
+    async with Stepped(jobs, AsyncQueue(tmp_path / "q", autosave=autosave)) as queue:
         getters = await started(queue.get(), queue.get(), queue.get_many(2))
         clearing = asyncio.ensure_future(queue.clear())
         await ticks()
@@ -645,21 +647,6 @@ async def test_clear_while_an_item_is_read_lets_the_getter_wait_on(autosave: boo
         await finished(jobs, queue.put_many("defg"))
         assert [await finished(jobs, getter) for getter in getters] == ["d", "e", ["f", "g"]]
         assert await queue.empty()
-
-
-@asynccontextmanager
-async def queue_with(items: list[str], folder: Path, jobs: Jobs, **options: Any) -> AsyncIterator[AsyncQueue]:
-    """A queue, open, that has to read *items* from the disk; all in steps."""
-    for given in {}, options:
-        queue = AsyncQueue(folder / "q", **given)
-        await finished(jobs, queue.open())
-        if not given:
-            await finished(jobs, queue.put_many(items))
-            await finished(jobs, queue.close())
-    try:
-        yield queue
-    finally:
-        await finished(jobs, queue.close())
 
 
 async def test_compact_gives_back_a_chunk_that_was_consumed(tmp_path: Path) -> None:
@@ -785,24 +772,25 @@ async def test_put_many_keeps_its_order_and_shares_the_room(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("end", ["close", "shutdown", "immediate", "cancel"])
-async def test_put_many_that_ends_early_says_how_many_are_stored(end: str, tmp_path: Path) -> None:
-    queue = AsyncQueue(tmp_path / "q", maxsize=3)
-    (many,) = await started(queue.put_many(range(10)))
-    await queue.get()
-    await ticks()
-    if end == "cancel":
-        many.cancel()
-        await ticks()
-    elif end != "close":
-        queue.shutdown(immediate=end == "immediate")
-    await queue.close()
+async def test_put_many_that_ends_early_says_how_many_are_stored(end: str, tmp_path: Path, jobs: Jobs) -> None:
+    async with Stepped(jobs, AsyncQueue(tmp_path / "q", maxsize=3)) as queue:
+        (many,) = await started(queue.put_many(range(10)))
+        await settle(jobs)
+        await finished(jobs, queue.get())
+        await settle(jobs)
+        if end == "cancel":
+            many.cancel()
+        elif end != "close":
+            queue.shutdown(immediate=end == "immediate")
+        await settle(jobs)
+    stored = None
     try:
-        await asyncio.wait_for(many, 20)
+        await many
     except (QueueClosed, asyncio.CancelledError) as error:
         stored = error.stored  # type: ignore[union-attr]  # put_many promises it
     assert stored == 4
-    async with AsyncQueue(tmp_path / "q") as queue:
-        assert await drained(queue) == list(range(4))
+    async with Stepped(jobs, AsyncQueue(tmp_path / "q")) as queue:
+        assert await finished(jobs, drained(queue)) == list(range(4))
 
 
 async def test_put_many_stores_nothing_when_an_item_cannot_be_serialized(tmp_path: Path) -> None:

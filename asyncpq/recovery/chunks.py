@@ -4,6 +4,13 @@
               ^start               ^                   ^the rest: zeros
                                    damaged, with a whole record behind it
 
+Where a damaged place ends is the same for opening, skip, check and repair:
+
+    json, orjson     behind its newline           } if a whole record, or the end, lies there
+    msgpack, cbor2   where its length says        }
+    pickle           where its frame says         }
+    else             where the next whole record begins
+
 What is read is what the disk has, as far as the system tells: after a failed sync the cache can hold more.
 """
 
@@ -15,10 +22,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from asyncpq.layout import Position, chunk_name
+from asyncpq.recovery.ends import LINES, stated_end
 from asyncpq.serializers import Custom, Damaged, Torn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from asyncpq.files import Files
     from asyncpq.serializers import Serializer
@@ -49,43 +57,96 @@ class Scan:
 class Chunk:
     """One open chunk file."""
 
-    def __init__(self, files: Files, fd: int, serializer: Serializer) -> None:
-        """Read nothing yet."""
+    def __init__(self, files: Files, fd: int, serializer: Serializer, *, holes: bool = True) -> None:
+        """Read nothing yet.
+
+        Args:
+            files: the file system.
+            fd: the chunk, open.
+            serializer: what its records are.
+            holes: take a record that lies in part in a hole for one that is not whole.
+        """
         self._files, self._fd, self._serializer = files, fd, serializer
         self.size = files.size(fd)
         # A write that never reached the disk may leave a hole below the size; it reads as zeros, which may decode.
-        self._hole = files.next_hole(fd, 0)
+        self._hole = files.next_hole(fd, 0) if holes else self.size
         self._base, self._data = 0, b""
+        self._look_base, self._look = 0, b""
 
     def end_of(self, offset: int) -> int | None:
         """Return where the whole record at *offset* ends; None: no whole record begins there."""
+        try:
+            end = self.walk(self._serializer.check, offset)
+        except (Damaged, Torn):
+            return None
+        return None if self._in_hole(offset, end) else end
+
+    def walk(self, step: Callable[[bytes, int], int], offset: int) -> int:
+        """Return where *step*, such as `skip` of a serializer, ends at *offset*.
+
+        Raises:
+            Damaged: as *step*.
+            Torn: there is no byte, or the file ends inside the record.
+        """
         if not self._base <= offset < self._base + len(self._data):
             self._load(offset, BLOCK)
         while offset < self.size:
             try:
-                end = self._base + self._serializer.check(self._data, offset - self._base)
-            except Damaged:
-                return None
+                return self._base + step(self._data, offset - self._base)
             except Torn:
                 have = self._base + len(self._data)
                 if have >= self.size:
-                    return None
+                    raise
                 self._load(offset, max(BLOCK, 2 * (have - offset)))
-            else:
-                return None if self._in_hole(offset, end) else end
-        return None
+        raise Torn
 
     def _in_hole(self, start: int, end: int) -> bool:
         """Return whether a part of these bytes was never written."""
-        if self._hole < start:
+        if self._hole < min(start, self.size):
             self._hole = self._files.next_hole(self._fd, start)
         return self._hole < end
 
     def next_whole(self, offset: int) -> int | None:
         """Return where the next whole record behind *offset* begins, if it does within LOOK_MAX."""
-        start = offset + 1
-        found = self._serializer.resync(self._read(start, LOOK_MAX), 0) if start < self.size else None
-        return None if found is None else start + found
+        if offset + 1 >= self.size:
+            return None
+        have = self._look_base + len(self._look)
+        if not self._look_base <= offset < have or (have < self.size and have - offset < LOOK_MAX // 2):
+            self._look_base, self._look = offset, self._read(offset, LOOK_MAX)
+        # The byte at *offset* is in what is searched: only behind it a line can begin.
+        found = self._serializer.resync(self._look, offset + 1 - self._look_base)
+        return None if found is None else self._look_base + found
+
+    def behind(self, offset: int, stop: int) -> int:
+        """Return where the damaged place at *offset* ends: before a whole record, or at *stop*."""
+        end = self.end_of(offset)  # its shape may be whole, and only its value impossible
+        if end is None:
+            end = stated_end(self._serializer, self._read, offset, self.size)
+        if end is not None and (end == stop or (end < stop and self.end_of(end) is not None)):
+            return end
+        found = self.next_whole(offset)
+        return stop if found is None else min(found, stop)
+
+    def records_in(self, start: int, end: int) -> int:
+        """Return how many records a damaged place has swallowed, as far as its bytes tell; at least one."""
+        if isinstance(self._serializer, Custom) or self._serializer.NAME not in LINES:
+            return 1
+        lines, last = 0, b""
+        while start < end and (block := self._read(start, min(BLOCK, end - start))):
+            lines, last, start = lines + block.count(b"\n"), block[-1:], start + len(block)
+        return max(1, lines + (last != b"\n"))
+
+    def why(self, offset: int, end: int) -> str:
+        """Return what is wrong with the bytes from *offset* to *end*; never what they hold."""
+        if self._read(offset, min(BLOCK, end - offset)).count(0) == end - offset:
+            return "zeros"
+        try:
+            self.walk(self._serializer.check, offset)
+        except Damaged as damaged:
+            return damaged.why
+        except Torn:
+            return "the record is not whole"
+        return "the value of the record cannot be built"
 
     def rest(self, offset: int) -> Rest:
         """Return what the bytes from *offset* to the end are, where no whole record begins at *offset*."""
@@ -100,14 +161,18 @@ class Chunk:
         return Rest.TORN if self._was_being_written(offset) else Rest.KEEP
 
     def _was_being_written(self, offset: int) -> bool:
-        """Return whether more bytes could complete what lies at *offset*; zeros at its end were never written."""
+        """Return whether what lies at *offset* never ended; zeros at its end were never written.
+
+        What has its end, a newline or as many bytes as its length says, was a record once: it is damaged, not torn.
+        """
+        data = self._read(offset, LOOK_MAX).rstrip(b"\0")
         try:
-            self._serializer.check(self._read(offset, LOOK_MAX).rstrip(b"\0"), 0)
+            self._serializer.check(data, 0)
         except Torn:
             return True
         except Damaged:
             pass
-        return False
+        return self._serializer.NAME in LINES and b"\n" not in data
 
     def _only_zeros(self, offset: int) -> bool:
         while offset < self.size:
@@ -131,9 +196,11 @@ class Chunk:
 class Chunks:
     """The chunk files of a directory.  *numbers* are those that exist, sorted."""
 
-    def __init__(self, files: Files, dirfd: int, serializer: Serializer, numbers: Sequence[int]) -> None:
-        """Open nothing yet."""
-        self._files, self._dirfd, self._serializer = files, dirfd, serializer
+    def __init__(
+        self, files: Files, dirfd: int, serializer: Serializer, numbers: Sequence[int], *, holes: bool = True
+    ) -> None:
+        """Open nothing yet; *holes* as for a Chunk."""
+        self._files, self._dirfd, self._serializer, self._holes = files, dirfd, serializer, holes
         self.numbers = numbers
         self._there = frozenset(numbers)
 
@@ -146,7 +213,7 @@ class Chunks:
         fd = self._files.open_read(self._dirfd, chunk_name(number))
         try:
             self._files.drop_cache(fd)
-            yield Chunk(self._files, fd, self._serializer)
+            yield Chunk(self._files, fd, self._serializer, holes=self._holes)
         finally:
             self._files.close(fd)
 
@@ -196,8 +263,8 @@ def _walk(
     while (chunksize < 1 or count < chunksize) and not (stop and offset >= within):
         end = chunk.end_of(offset)
         if end is None:
-            end = chunk.next_whole(offset) if tolerant and offset < within else None
-            if end is None:
+            end = chunk.behind(offset, chunk.size) if tolerant and offset < within else chunk.size
+            if end == chunk.size:
                 break
             damaged += 1
         count, offset, past = count + 1, end, past + (end > within)

@@ -7,7 +7,7 @@
     5  later chunks are renumbered across a hole, one by one                (repair only)
     6  a head chunk that is gone is made
     7  info, durable
-    8  consumed chunks are removed
+    8  consumed chunks are removed: an info that says so is durable, also where it was not written here
 
 Cut anywhere, the next opening comes to the same end (what was set aside may then lie there twice).
 """
@@ -23,7 +23,7 @@ from asyncpq.errors import NotAQueue
 from asyncpq.layout import DAMAGED, INFO, INFO_MAX, INFO_TEMP, SLOT_SIZE, Mark, chunk_name, mark_prefix, slot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from asyncpq.files import Files
@@ -65,19 +65,22 @@ class Healer:
             self._create_head(plan)
         if info:
             self._write_info(plan, info, policy)
+        elif plan.below:
+            # A process that was killed may have left it in the cache alone.
+            self._sync_info()
         for number in plan.below:
             self._files.unlink(self._dirfd, chunk_name(number))
 
-    def copy_aside(self, name: str, start: int, end: int) -> str:
-        """Copy a part of the file *name* to damaged/, durably, and return its name there."""
+    def copy_aside(self, parts: Iterable[tuple[str, int, int]]) -> None:
+        """Copy parts of files (name, start, end) to damaged/, durably."""
         aside = self._open_damaged()
         try:
-            copy = self._free(f"{name}.{start}", set(self._files.list_dir(aside)))
-            self._copy(name, start, aside, copy, end)
+            taken = set(self._files.list_dir(aside))
+            for name, start, end in parts:
+                self._copy(name, start, aside, self._free(f"{name}.{start}", taken), end)
             self._files.fsync_dir(aside)
         finally:
             self._files.close(aside)
-        return copy
 
     # -- what is set aside ------------------------------------------------------------------------------
 
@@ -209,6 +212,13 @@ class Healer:
         finally:
             self._files.close(fd)
 
+    def _sync_info(self) -> None:
+        fd = self._files.open_write(self._dirfd, INFO)
+        try:
+            self._files.fdatasync(fd)
+        finally:
+            self._files.close(fd)
+
     def _write_info(self, plan: Plan, info: NewInfo, policy: Policy) -> None:
         data = info.record
         if info.slot and len(data) <= INFO_MAX:
@@ -224,9 +234,19 @@ class Healer:
         else:
             self._replace_info(data)
 
+    def _copy_mode(self, name: str, target: int) -> None:
+        """Let a new file have mode and owner of *name*, if that is there: others may share the directory."""
+        with suppress(FileNotFoundError):
+            source = self._files.open_read(self._dirfd, name)
+            try:
+                self._files.copy_mode(source, target)
+            finally:
+                self._files.close(source)
+
     def _replace_info(self, data: bytes) -> None:
         fd = self._files.create(self._dirfd, INFO_TEMP)
         try:
+            self._copy_mode(INFO, fd)
             self._write(fd, data, 0)
             self._files.fsync(fd)
         finally:

@@ -19,7 +19,7 @@ from asyncpq.serializers import _cbor, json, msgpack, orjson, pickle
 from asyncpq.serializers._custom import Custom, self_delimiting
 from asyncpq.serializers._detect import detect, detect_record
 from asyncpq.serializers._outcomes import Damaged, Torn
-from asyncpq.serializers._plain import Opaque, plain_loads
+from asyncpq.serializers._plain import Opaque, TooComplex, plain_loads
 from asyncpq.serializers._protocol import Serializer
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "Damaged",
     "Opaque",
     "Serializer",
+    "TooComplex",
     "Torn",
     "cbor2",
     "detect",

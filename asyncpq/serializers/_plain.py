@@ -16,9 +16,13 @@ from asyncpq.serializers._literals import LITERALS, decimal
 from asyncpq.serializers._opcodes import FRAME, PROTO, STOP, WIDTH, after, frame
 from asyncpq.serializers._outcomes import Damaged, Torn, refused
 
-__all__ = ["Opaque", "plain_loads"]
+__all__ = ["Opaque", "TooComplex", "plain_loads"]
 
 KEY_PARTS: Final = 1000  # values in one key of a dict: hashing neither recurses deep nor takes long
+
+
+class TooComplex(Damaged):
+    """It may be good; to tell would cost too much."""
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +128,7 @@ def _key(value: Any) -> Any:
         parts += 1
         if isinstance(part, tuple | frozenset):
             if parts + len(waiting) + len(part) > KEY_PARTS:
-                raise Damaged("a pickle has a key of too many parts")
+                raise TooComplex("a pickle has a key of too many parts")
             waiting.extend(part)
     return value
 

@@ -8,15 +8,19 @@ import importlib
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from persistqueue import Queue  # type: ignore[import-untyped, unused-ignore]
+import persistqueue  # type: ignore[import-untyped, unused-ignore]
 
 from asyncpq import AsyncQueue
 from asyncpq.layout import chunk_name
+
+TheirAsyncQueue: Final[Any] = persistqueue.AsyncQueue
 
 NAMES: Final = ["pickle", "json", "msgpack", "cbor2"]
 LETTERS: Final = ["a", "b", "c", "d", "e", "f"]
@@ -30,7 +34,7 @@ def their_serializer(name: str) -> Any:
 @contextmanager
 def theirs(path: Path, name: str = "pickle", **options: Any) -> Iterator[Any]:
     """persist-queue's Queue on the directory."""
-    queue = Queue(str(path), serializer=their_serializer(name), tempdir=os.fspath(path), **options)
+    queue = persistqueue.Queue(str(path), serializer=their_serializer(name), tempdir=os.fspath(path), **options)
     try:
         yield queue
     finally:
@@ -87,6 +91,21 @@ async def items_in(path: Path, **options: Any) -> list[Any]:
     """What a new queue on the directory hands out; nothing is committed."""
     async with AsyncQueue(path, **options) as queue:
         return [await queue.get_nowait() for _ in range(await queue.qsize())]
+
+
+def in_a_new_process(code: str, *arguments: object) -> tuple[str, str]:
+    """What *code* writes to its two outputs; warnings are errors there."""
+    done = subprocess.run(
+        # Python 3.12 warns of a fork where there are threads.
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        # Debug mode would also write that a callback was slow.
+        env={**os.environ, "PYTHONASYNCIODEBUG": ""},
+    )
+    return done.stdout, done.stderr
 
 
 # -- scenes -----------------------------------------------------------------------------------------------------

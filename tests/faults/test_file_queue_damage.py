@@ -12,7 +12,7 @@ import pytest
 from asyncpq import AsyncQueue, CorruptQueue, CorruptRecord, Empty, QueueReader
 from tests.faults import scenes
 from tests.faults.scenes import LETTERS, NAMES, drained, items_in, killed, tree, write
-from tests.faults.watched_files import Watched
+from tests.faults.watched_files import Watched, queue_on
 
 every_serializer = pytest.mark.parametrize("name", NAMES)
 
@@ -188,9 +188,8 @@ async def test_f25_a_chunk_is_removed_after_the_info_that_does_not_need_it_is_du
 ) -> None:
     """There, info is renamed and the chunk removed without a sync between: the disk may do the second alone."""
     write(tmp_path, LETTERS[:3], chunksize=1)
-    queue = AsyncQueue(tmp_path, fsync=policy)
-    queue._files = files = Watched()
-    async with queue:
+    files = Watched()
+    async with queue_on(files, tmp_path, fsync=policy) as queue:
         files.calls.clear()
         await queue.get()
         await queue.task_done()

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from persistqueue import AsyncQueue as TheirAsyncQueue  # type: ignore[import-untyped, unused-ignore]
-from persistqueue import Empty
+from persistqueue import Empty  # type: ignore[import-untyped, unused-ignore]
 
 from tests.faults import scenes
-from tests.faults.scenes import LETTERS, theirs, their_serializer, tree, write
+from tests.faults.scenes import LETTERS, TheirAsyncQueue, their_serializer, theirs, tree, write
 
 
 def drained(queue: Any) -> list[Any]:

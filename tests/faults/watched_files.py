@@ -3,10 +3,11 @@
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asyncpq import AsyncQueue
 from asyncpq.files import OSFiles
 
 # Which argument names the file; the other calls take a descriptor first.
@@ -15,8 +16,9 @@ NAMED: Final = {"open_dir": 0, "device": 0, "make_path": 0} | dict.fromkeys(
 )
 OPENING: Final = ("open_dir", "open_subdir", "create", "open_write", "open_read")
 BY_DESCRIPTOR: Final = (
-    "list_dir size pread pwrite truncate fsync fdatasync fsync_dir close lock unlock drop_cache"
-).split()
+    *("list_dir", "size", "pread", "pwrite", "truncate", "fsync", "fdatasync", "fsync_dir"),
+    *("close", "lock", "unlock", "drop_cache"),
+)
 SYNCS: Final = ("fsync", "fdatasync", "fsync_dir")
 
 
@@ -75,11 +77,18 @@ class Watched(OSFiles):
 
 
 class FullDisk:
-    """For `Watched`: there is no space for a call of *names* on *file*, while it is `full`."""
+    """For `Watched`: there is no space for the call *name* on *file*, while it is `full`."""
 
-    def __init__(self, names: Iterable[str], file: str) -> None:
-        self.names, self.file, self.full = tuple(names), file, False
+    def __init__(self, name: str, file: str) -> None:
+        self.name, self.file, self.full = name, file, False
 
     def __call__(self, call: Call) -> None:
-        if self.full and call.name in self.names and call.file == self.file:
+        if self.full and call.name == self.name and call.file == self.file:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def queue_on(files: Watched, path: os.PathLike[str], *args: Any, **options: Any) -> AsyncQueue:
+    """A queue that calls *files* instead of the operating system."""
+    queue = AsyncQueue(path, *args, **options)
+    queue._files = files
+    return queue

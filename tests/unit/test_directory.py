@@ -39,7 +39,7 @@ def test_missing_directories_are_made_and_synced(tmp_path: Path) -> None:
             self.synced.append(os.fstat(dirfd))
 
     files = Recording()
-    os.close(open_directory(files, tmp_path / "a" / "b", lock=True))
+    os.close(open_directory(files, tmp_path / "a" / "b", lock=True)[0])
     assert (tmp_path / "a" / "b").is_dir()
     parents = [tmp_path, tmp_path / "a"]
     assert [s.st_ino for s in files.synced] == [os.stat(p).st_ino for p in parents]
@@ -50,14 +50,14 @@ def test_existing_directory_is_not_synced(tmp_path: Path) -> None:
         def fsync_dir(self, dirfd: int) -> None:
             raise AssertionError
 
-    os.close(open_directory(Refusing(), tmp_path, lock=True))
+    os.close(open_directory(Refusing(), tmp_path, lock=True)[0])
 
 
 def test_relative_path_and_link_lead_to_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    os.close(open_directory(FILES, "queue", lock=True))
+    os.close(open_directory(FILES, "queue", lock=True)[0])
     (tmp_path / "link").symlink_to("queue")
-    os.close(open_directory(FILES, tmp_path / "link", lock=True))
+    os.close(open_directory(FILES, tmp_path / "link", lock=True)[0])
 
 
 def test_file_is_not_a_queue(tmp_path: Path) -> None:
@@ -82,20 +82,20 @@ def test_missing_rights_are_named(tmp_path: Path) -> None:
 
 
 def test_second_opener_is_refused(tmp_path: Path) -> None:
-    first = open_directory(FILES, tmp_path, lock=True)
+    first = open_directory(FILES, tmp_path, lock=True)[0]
     with pytest.raises(QueueLocked, match="another asyncpq queue"):
         open_directory(FILES, tmp_path, lock=True)
-    second = open_directory(FILES, tmp_path, lock=False)
+    second = open_directory(FILES, tmp_path, lock=False)[0]
     os.close(second)
     FILES.unlock(first)
     os.close(first)
-    os.close(open_directory(FILES, tmp_path, lock=True))
+    os.close(open_directory(FILES, tmp_path, lock=True)[0])
 
 
 def test_dead_holder_leaves_no_lock(tmp_path: Path) -> None:
     code = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    os.close(open_directory(FILES, tmp_path, lock=True))
+    os.close(open_directory(FILES, tmp_path, lock=True)[0])
 
 
 class Replaced(OSFiles):
@@ -113,7 +113,7 @@ class Replaced(OSFiles):
 
 def test_replaced_directory_is_opened_anew(tmp_path: Path) -> None:
     path = tmp_path / "queue"
-    dirfd = open_directory(Replaced(path, 2), path, lock=True)
+    dirfd = open_directory(Replaced(path, 2), path, lock=True)[0]
     assert os.path.samestat(os.fstat(dirfd), os.stat(path))
     os.close(dirfd)
 
@@ -134,7 +134,7 @@ def test_file_system_without_locks_names_the_way_out(code: int, tmp_path: Path) 
         open_directory(Lockless(), tmp_path / "queue", lock=True)
     assert caught.value.errno == code
     assert not (tmp_path / "queue").exists()
-    os.close(open_directory(Lockless(), tmp_path / "queue", lock=False))
+    os.close(open_directory(Lockless(), tmp_path / "queue", lock=False)[0])
 
 
 def test_failed_opening_leaves_no_directory(tmp_path: Path) -> None:

@@ -183,6 +183,26 @@ class Interrupts:
         return _interrupt, ()
 
 
+class Counts:
+    """Counts how often it is built."""
+
+    built = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _build, ()
+
+
+def _build() -> None:
+    Counts.built += 1
+
+
+def test_an_item_is_built_once_though_its_frame_ends_like_a_record() -> None:
+    Counts.built = 0
+    record = serializers.pickle.encode([Counts(), 46, b"x" * 100_000])
+    value, end = serializers.pickle.decode(record, 0)
+    assert (value[1], end, Counts.built) == (46, len(record), 1)
+
+
 def _interrupt() -> None:
     raise KeyboardInterrupt
 
@@ -303,6 +323,20 @@ WRONG_HEIGHT: Final = {
 def test_check_sees_what_no_pickler_writes(case: str) -> None:
     assert outcome(serializers.pickle.check, WRONG_HEIGHT[case]) is Damaged
     assert serializers.pickle.resync(WRONG_HEIGHT[case], 0) in (None, 2)  # 2: the one inside
+
+
+@pytest.mark.parametrize("behind", [b"", b"\x80\x04N.", b"N."])
+def test_a_record_that_stops_inside_its_frame_ends_with_the_frame(behind: bytes) -> None:
+    """No pickler writes it; the unpickler reads whole frames, so all three go on behind it."""
+    record = b"\x80\x04\x95\x04\0\0\0\0\0\0\0N.N."
+    assert serializers.pickle.skip(record + behind, 0) == len(record)
+    assert serializers.pickle.decode(record + behind, 0) == (None, len(record))
+    assert plain_loads(record + behind, 0) == (None, len(record))
+
+
+@pytest.mark.parametrize("record", [b".", b"\x80\x04.", b"\x80\x04\xff", b"\x80\x06N."])
+def test_skip_refuses_what_holds_nothing_or_is_unknown(record: bytes) -> None:
+    assert outcome(serializers.pickle.skip, record) is Damaged
 
 
 def test_what_picklers_seldom_write_is_checked_and_found() -> None:

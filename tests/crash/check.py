@@ -1,0 +1,277 @@
+"""A state of the disk is built, opened and drained, as a program would after a power cut; and what must be true then.
+
+I0 nothing is raised    I1 nothing promised is missing    I2 in order, nothing twice    I3 nothing but what was put
+I4 nothing that is done with    I5 the sizes agree    I6 healing holds    I7 persist-queue reads the same
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from persistqueue import Queue
+
+from asyncpq.buffer import NeedsRead, ReadBuffer, read_blocks
+from asyncpq.errors import CorruptQueue, CorruptRecord, StorageError
+from asyncpq.fsync import Policy
+from asyncpq.layout import INFO
+from asyncpq.opened import Opened
+from asyncpq.opening import open_files, release
+from asyncpq.serializers import Serializer
+from tests.crash.contents import BLOCK, Content
+from tests.crash.models import State
+from tests.crash.operations import Operation
+from tests.crash.promises import Place, Promise
+from tests.crash.recorder import Recorder, Tree
+
+MEMORY: Final = Path("/dev/shm")
+ASK: Final = 256 * 1024  # bytes read at a time
+
+
+def scratch() -> Path:
+    """A new directory, in memory where it can be: it has to tell holes from zeros."""
+    return Path(tempfile.mkdtemp(prefix="asyncpq-crash-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+
+
+def item_of(key: int, length: int) -> str:
+    """The item with this number, of so many characters; without long runs of anything, so that no byte looks lost."""
+    digits = "".join(f"{(key + 1) * 2654435761 * n * n % 2**32:08x}" for n in range(1, length // 8 + 2))
+    return f"{key}:{digits}"[:length]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """How the queue is opened."""
+
+    where: str  # path of the queue below the base
+    policy: Policy
+    serializer: Serializer
+    chunksize: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of opening and draining one state."""
+
+    keys: list[int] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  # delivered, and never put
+    error: Exception | None = None
+    size: int = 0
+    stored_size: int = 0  # what info says after the opening
+    healing: list[Operation] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)  # I0, I6, I7
+    repaired: Outcome | None = None
+
+
+class Checker:
+    """Opens states of one kind of queue."""
+
+    def __init__(self, subject: Subject, items: Mapping[str, int], folder: Path) -> None:
+        self._subject, self._items, self._folder = subject, items, folder
+        self._numbers = itertools.count()
+        self.direct = subject.policy.name == "always"  # persist-queue reads it without healing
+
+    def outcome(self, state: State, *, old_reader: bool = True) -> Outcome:
+        """What comes of opening *state*; once more, and with persist-queue."""
+        with self._built(state) as base:
+            files = Recorder(base, tree_of(state))
+            found = self._opened(files, base)
+            if isinstance(found.error, StorageError):
+                self._repair(files, base, found)
+            elif found.error is None:
+                if found.healing:  # else the disk is what it was, and so is what comes of it
+                    self._open_again(base, found)
+                if old_reader and not self.direct:
+                    self._compare_old(base, found)
+        if old_reader and self.direct and found.error is None and (self._subject.where, None) in state:
+            with self._built(state) as base:
+                self._compare_old(base, found)
+        return found
+
+    @contextmanager
+    def _built(self, state: State) -> Iterator[Path]:
+        base = self._folder / str(next(self._numbers))
+        build(state, base)
+        try:
+            yield base
+        finally:
+            shutil.rmtree(base)
+
+    def _opened(self, files: Recorder, base: Path, *, repair: bool = False) -> Outcome:
+        found, subject = Outcome(), self._subject
+        path = base / subject.where
+        try:
+            dirfd, opened = open_files(
+                files,
+                path,
+                serializer=subject.serializer,
+                chunksize=subject.chunksize,
+                policy=subject.policy,
+                repair=repair,
+                lock=False,
+            )
+        except Exception as error:
+            found.error = error
+            return found
+        try:
+            found.healing = files.operations
+            found.size = opened.size
+            found.stored_size = self._size_in_info(path)
+            for item in drained(files, dirfd, path, opened):
+                self._count(found, item)
+        except Exception as error:
+            found.error = error
+        finally:
+            release(files, dirfd)
+        return found
+
+    def _count(self, found: Outcome, item: Any) -> None:
+        key = self._items.get(item) if isinstance(item, str) else None
+        if key is None:
+            found.wrong.append(repr(item)[:60])
+        else:
+            found.keys.append(key)
+
+    def _size_in_info(self, path: Path) -> int:
+        try:
+            size = self._subject.serializer.info_loads((path / INFO).read_bytes())["size"]
+        except FileNotFoundError:
+            return 0
+        assert isinstance(size, int)
+        return size
+
+    def _open_again(self, base: Path, found: Outcome) -> None:
+        files = Recorder(base)
+        again = self._opened(files, base)
+        if files.operations:
+            found.complaints.append(f"I6: opened again, it did {files.operations}")
+        if (again.keys, again.size, repr(again.error)) != (found.keys, found.size, repr(found.error)):
+            found.complaints.append(f"I6: opened again, it gave {again.keys}, {again.error!r} for {found.keys}")
+
+    def _repair(self, files: Recorder, base: Path, found: Outcome) -> None:
+        if isinstance(found.error, CorruptQueue) and files.operations:
+            found.complaints.append(f"I0: refused, and it did {files.operations}")
+        found.repaired = self._opened(Recorder(base), base, repair=True)
+        if found.repaired.error is not None and not isinstance(found.repaired.error, CorruptRecord):
+            found.complaints.append(f"I0: with repair=True: {found.repaired.error!r}")
+
+    def _compare_old(self, base: Path, found: Outcome) -> None:
+        seen = Outcome()
+        try:
+            for item in self._old_reader(base):
+                self._count(seen, item)
+        except Exception as error:
+            found.complaints.append(f"I7: persist-queue: {error!r}")
+            return
+        if (seen.keys, seen.wrong) != (found.keys, found.wrong):
+            found.complaints.append(f"I7: persist-queue gets {seen.keys}, asyncpq {found.keys}")
+
+    def _old_reader(self, base: Path) -> Iterator[Any]:
+        subject = self._subject
+        name = "json" if subject.serializer.NAME == "orjson" else subject.serializer.NAME
+        module = importlib.import_module(f"persistqueue.serializers.{name}")
+        path = str(base / subject.where)
+        queue = Queue(path, chunksize=subject.chunksize, serializer=module, tempdir=path)
+        try:
+            for _ in range(queue.qsize()):
+                yield queue.get(block=False)
+        finally:
+            queue.headf.close()
+            queue.tailf.close()
+
+
+def drained(files: Recorder, dirfd: int, path: Path, opened: Opened) -> Iterator[Any]:
+    """The items, read as the engine reads them."""
+    buffer = ReadBuffer(path, opened.serializer, opened.chunksize, opened.tail, opened.size)
+    end = opened.head.chunk, opened.head.offset
+    while buffer.ready:
+        try:
+            item = buffer.take()
+        except NeedsRead as need:
+            blocks = read_blocks(files, dirfd, buffer.cursor, end, need.ask)
+            buffer.fill(buffer.cursor, blocks, None)
+        else:
+            yield item
+
+
+def build(state: State, base: Path) -> None:
+    """Make the directory *base* what *state* says; what was never written is a hole."""
+    os.mkdir(base)
+    for path, content in state:  # sorted: a directory comes before what lies in it
+        full = f"{base}/{path}"
+        if content is None:
+            os.mkdir(full)
+            continue
+        fd = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _fill(fd, content)
+        finally:
+            os.close(fd)
+
+
+def _fill(fd: int, content: Content) -> None:
+    if not content.holes:
+        os.write(fd, content.data)
+        return
+    os.ftruncate(fd, content.size)
+    for start in range(0, content.size, BLOCK):
+        if start // BLOCK not in content.holes:
+            os.pwrite(fd, content.data[start : start + BLOCK], start)
+
+
+def tree_of(state: State) -> Tree:
+    """*state* as the recorder takes it."""
+    tree = Tree()
+    for path, content in state:
+        tree.add(path, content)
+    return tree
+
+
+# -- what must be true --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What is claimed for a policy in a model, beyond what holds for all."""
+
+    raises_nothing: bool
+    nothing_wrong: bool
+
+
+def claims(policy: str, model: str) -> Claims:
+    kept = policy == "always" or model in ("ext4", "xfs")
+    return Claims(kept, kept)
+
+
+def violations(found: Outcome, promise: Promise, places: Mapping[int, Place], claimed: Claims) -> list[str]:
+    """What *found* does that must not be."""
+    bad = list(found.complaints)
+    if found.error is not None:
+        if claimed.raises_nothing or not isinstance(found.error, StorageError):
+            return [*bad, f"I0: {found.error!r}"]
+        if found.repaired is None:
+            return [*bad, f"I0: {found.error!r} and no repair"]
+        found = found.repaired
+    keys = found.keys
+    if missing := promise.there.difference(keys):
+        bad.append(f"I1: missing {sorted(missing)} of {sorted(promise.there)}, there is {keys}")
+    order = [places[key] for key in keys]
+    if any(a >= b for a, b in itertools.pairwise(order)):
+        bad.append(f"I2: {keys} in another order than they were stored in, or twice")
+    if claimed.nothing_wrong and found.wrong:
+        bad.append(f"I3: delivered and never put: {found.wrong}")
+    if strange := set(keys) - promise.begun:
+        bad.append(f"I3: delivered before its put began: {sorted(strange)}")
+    if back := promise.gone.intersection(keys):
+        bad.append(f"I4: {sorted(back)} came back, there is {keys}")
+    if found.error is None and not found.size == found.stored_size == len(keys) + len(found.wrong):
+        bad.append(f"I5: size {found.size}, in info {found.stored_size}, and {len(keys)} items")
+    return bad

@@ -1,0 +1,138 @@
+"""A recording in a model of a file system: each cut, each state, each invariant."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.crash.check import Checker, Outcome, claims, scratch, tree_of, violations
+from tests.crash.models import Disk, Model, State
+from tests.crash.operations import Acknowledged, Begun, Entry
+from tests.crash.player import Recording
+from tests.crash.promises import Ledger, Promise
+
+CAP: Final = 400  # states a cut, before equal ones are dropped
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found."""
+
+    what: str
+    cuts: int = 0
+    states: int = 0  # different ones that were opened
+    healed: int = 0  # of them
+    cut_healings: int = 0  # states inside a healing
+    violations: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.cuts} cuts, {self.states} states, {self.cut_healings} in healings"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much of a recording is looked at."""
+
+    cap: int = CAP
+    healings: int = 12  # that are cut too
+    old_reader: float = 1.0  # share of the states that persist-queue opens as well
+    most: int = 10  # violations; then it stops
+    seed: int = 0
+
+
+def promised(recording: Recording) -> Iterator[tuple[list[Entry], Promise]]:
+    """For each cut: the operations since the last one, and what is promised then."""
+    subject = recording.subject
+    ledger = Ledger(subject.policy, subject.chunksize, recording.places)
+    passed: list[Entry] = []
+    for entry in recording.log:
+        if isinstance(entry, Begun | Acknowledged):
+            ledger.mark(entry)
+            continue
+        # Once as strict as it can be, before the operation, and once right after it.
+        yield passed, ledger.promise()
+        passed = [entry]
+        yield passed, ledger.promise()
+        passed = []
+    yield passed, ledger.promise()
+
+
+def explore(recording: Recording, model: Model, effort: Effort = Effort()) -> Report:  # noqa: B008
+    """Open what a cut anywhere in *recording* may leave behind in *model*."""
+    return _Exploration(recording, model, effort).report()
+
+
+class _Exploration:
+    def __init__(self, recording: Recording, model: Model, effort: Effort) -> None:
+        self._recording, self._model, self._effort = recording, model, effort
+        subject = recording.subject
+        self._claims = claims(subject.policy.name, model.name)
+        name = subject.policy.name + ("" if getattr(subject.policy, "items", None) is None else " items")
+        self._report = Report(f"{model.name} {name} {subject.serializer.NAME} {recording.script}")
+        self._chance = random.Random(effort.seed)
+        self._outcomes: dict[State, Outcome] = {}
+        self._seen: set[tuple[int, Promise]] = set()
+        self._healed: dict[State, list[Promise]] = {}
+
+    def report(self) -> Report:
+        folder = scratch()
+        self._checker = Checker(self._recording.subject, self._recording.items, folder)
+        try:
+            self._cuts()
+            for state in self._chance.sample(list(self._healed), min(self._effort.healings, len(self._healed))):
+                self._cut_healing(state)
+        finally:
+            shutil.rmtree(folder)
+        return self._report
+
+    def _cuts(self) -> None:
+        disk = Disk(self._model, self._recording.first, self._chance)
+        states: list[State] = []
+        for passed, promise in promised(self._recording):
+            for entry in passed:
+                disk.do(entry)
+            if passed or not states:
+                self._report.cuts += 1
+                states = list(dict.fromkeys(disk.states(self._effort.cap)))
+            for state in states:
+                found = self._look(state, promise, "")
+                if found.healing and found.error is None:
+                    self._healed.setdefault(state, []).append(promise)
+            if len(self._report.violations) >= self._effort.most:
+                return
+
+    def _look(self, state: State, promise: Promise, where: str) -> Outcome:
+        found = self._outcomes.get(state)
+        if found is None:
+            old_reader = self._chance.random() < self._effort.old_reader
+            found = self._outcomes[state] = self._checker.outcome(state, old_reader=old_reader)
+            self._report.states += not where
+            self._report.cut_healings += bool(where)
+            self._report.healed += bool(found.healing)
+        key = id(found), promise
+        if key not in self._seen:
+            self._seen.add(key)
+            for bad in violations(found, promise, self._recording.places, self._claims):
+                self._report.violations.append(f"{self._report.what}{where}: {bad}\n    {shown(state)}")
+        return found
+
+    def _cut_healing(self, state: State) -> None:
+        disk = Disk(self._model, tree_of(state), self._chance)
+        for entry in self._outcomes[state].healing:
+            disk.do(entry)
+            for inner in dict.fromkeys(disk.states(self._effort.cap // 8)):
+                for promise in dict.fromkeys(self._healed[state]):
+                    self._look(inner, promise, ", cut while healing")
+            if len(self._report.violations) >= self._effort.most:
+                return
+
+
+def shown(state: State) -> str:
+    """A state in one line, for a message."""
+    return ", ".join(
+        path + "/" if content is None else f"{path} {content.size}" + (f" holes {sorted(content.holes)}" * bool(content.holes))
+        for path, content in state
+    )

@@ -1,0 +1,219 @@
+"""Plays a script against a queue, with marks in the recording of what was asked and what was answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from asyncpq import AsyncQueue
+from asyncpq.layout import chunk_number
+from asyncpq.serializers import Damaged, Serializer, Torn
+from tests.crash.check import Subject, item_of
+from tests.crash.operations import Entry, Link, Rename, Write
+from tests.crash.promises import Place
+from tests.crash.recorder import Recorder, Tree
+
+KEYS: Final = 64  # items that a script may put
+
+
+class Player:
+    """One program: it puts items numbered from 0 on, of *length* characters."""
+
+    def __init__(self, recorder: Recorder, subject: Subject, length: int, *, autosave: bool, first: int) -> None:
+        self.recorder, self._subject, self._length, self._autosave = recorder, subject, length, autosave
+        self._key = first  # of the next item
+        self._left = list(range(first))  # acknowledged, and not done with
+        self._got: list[int] = []
+        self.queue: AsyncQueue
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was got and is not done."""
+        return bool(self._got)
+
+    async def open(self) -> None:
+        subject = self._subject
+        path = Path(self.recorder.base) / subject.where
+        self.queue = AsyncQueue(
+            path,
+            chunksize=subject.chunksize,
+            serializer=subject.serializer,
+            autosave=self._autosave,
+            fsync=subject.policy,
+        )
+        self.queue._files = self.recorder
+        await self.queue.open()
+
+    async def close(self) -> None:
+        call = self.recorder.begun("durable" if self._subject.policy.name != "never" else "nothing")
+        await self.queue.close()
+        self.recorder.acknowledged(call)
+        self._left = self._got + self._left
+        self._got.clear()
+
+    async def reopen(self) -> None:
+        await self.close()
+        await self.open()
+
+    async def sync(self) -> None:
+        call = self.recorder.begun("durable")
+        await self.queue.sync()
+        self.recorder.acknowledged(call)
+
+    # -- put --------------------------------------------------------------------------------------------------
+
+    def _next(self, count: int) -> list[int]:
+        keys = list(range(self._key, self._key + count))
+        self._key += count
+        return keys
+
+    async def put(self) -> None:
+        (key,) = self._next(1)
+        call = self.recorder.begun("put", [key])
+        await self.queue.put(item_of(key, self._length))
+        self.recorder.acknowledged(call)
+        self._left.append(key)
+
+    async def put_many(self, count: int) -> None:
+        keys = self._next(count)
+        call = self.recorder.begun("put", keys)
+        await self.queue.put_many([item_of(key, self._length) for key in keys])
+        self.recorder.acknowledged(call)
+        self._left += keys
+
+    async def cancelled_put(self, turns: int) -> None:
+        """Cancel a put after so many turns of the loop; it is stored whole or not at all."""
+        task = asyncio.ensure_future(self.put())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    # -- get --------------------------------------------------------------------------------------------------
+
+    async def get(self, count: int = 1) -> None:
+        call = self.recorder.begun("done", self._left[:count]) if self._autosave else None
+        items = [await self.queue.get()] if count == 1 else await self.queue.get_many(count)
+        keys = [int(item.split(":")[0]) for item in items]
+        # After a kill there may be more than was acknowledged, or less than was asked for.
+        self._left = [key for key in self._left if key not in keys]
+        if call is None:
+            self._got += keys
+        else:
+            assert set(keys) <= set(call.keys)
+            self.recorder.acknowledged(call)
+
+    async def task_done(self) -> None:
+        keys, self._got = self._got, []
+        call = self.recorder.begun("done", keys)
+        await self.queue.task_done()
+        self.recorder.acknowledged(call)
+
+    async def clear(self) -> None:
+        call = self.recorder.begun("done", self._got + self._left)
+        await self.queue.clear()
+        self.recorder.acknowledged(call)
+        self._got, self._left = [], []
+
+    # -- kill -9 ------------------------------------------------------------------------------------------------
+
+    async def killed_in(self, work: Awaitable[None], operations: int) -> None:
+        """Begin *work*, kill the process after so many operations on the disk, and open the directory again."""
+        self.recorder.kill_after = operations
+        try:
+            await work
+        except Exception:
+            pass
+        self.recorder.kill()
+        with suppress(Exception):
+            await self.queue.close()
+        self.recorder.revive()
+        self._left = self._got + self._left
+        self._got.clear()
+        await self.open()
+
+
+Play = Callable[[Player], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is done to a queue."""
+
+    name: str
+    play: Play
+    where: str = "queue"
+    autosave: bool = False
+
+
+@dataclass(slots=True)
+class Recording:
+    """A script that was played."""
+
+    subject: Subject
+    script: str
+    first: Tree
+    log: list[Entry]
+    items: dict[str, int]
+    places: dict[int, Place] = field(default_factory=dict)
+
+
+def play(script: Script, subject: Subject, length: int, folder: Path) -> Recording:
+    """Play *script* in the empty directory *folder*."""
+    recorder = Recorder(folder)
+    player = Player(recorder, subject, length, autosave=script.autosave, first=0)
+
+    async def run() -> None:
+        await player.open()
+        await script.play(player)
+        if subject.policy.name == "never":
+            await player.killed_in(asyncio.sleep(0), 0)
+        else:
+            await player.close()
+
+    asyncio.run(run())
+    items = {item_of(key, length): key for key in range(KEYS)}
+    places = places_of(recorder.first, recorder.log, subject.serializer)
+    return Recording(subject, script.name, recorder.first, recorder.log, items, places)
+
+
+def places_of(first: Tree, log: Sequence[Entry], serializer: Serializer) -> dict[int, Place]:
+    """Where each item was written."""
+    chunks: dict[int, int] = {}  # node -> chunk number
+    for names in first.names.values():
+        for name, node in names.items():
+            _number(chunks, node, name)
+    places: dict[int, Place] = {}
+    for node in chunks:
+        places.update(_records(first.files[node].data, 0, chunks[node], serializer))
+    for entry in log:
+        match entry:
+            case Link(name=name, node=node) | Rename(new=name, node=node):
+                _number(chunks, node, name)
+            case Write(node, offset, data) if node in chunks:
+                places.update(_records(data, offset, chunks[node], serializer))
+    return places
+
+
+def _number(chunks: dict[int, int], node: int, name: str) -> None:
+    number = chunk_number(name)
+    if number is not None:
+        chunks[node] = number
+
+
+def _records(data: bytes, offset: int, chunk: int, serializer: Serializer) -> dict[int, Place]:
+    places: dict[int, Place] = {}
+    at = 0
+    while at < len(data):
+        try:
+            item, end = serializer.decode(data, at)
+        except (Torn, Damaged):
+            break
+        places[int(item.split(":")[0])] = chunk, offset + at
+        at = end
+    return places

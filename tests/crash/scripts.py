@@ -1,0 +1,242 @@
+"""What is done to a queue: at most a dozen operations each, so that every state can be looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import hypothesis.strategies as st
+
+from tests.crash.player import Player, Script
+
+
+async def puts(p: Player) -> None:
+    for _ in range(4):
+        await p.put()
+
+
+async def rollover_edge(p: Player) -> None:
+    for _ in range(3):
+        await p.put()
+    await p.get(2)
+    await p.task_done()
+    await p.get()
+    await p.task_done()
+    await p.put()
+    await p.get()
+
+
+async def puts_and_gets(p: Player) -> None:
+    await p.put()
+    await p.put()
+    await p.get()
+    await p.put()
+    await p.task_done()
+    await p.put()
+    await p.get(2)
+    await p.put()
+    await p.task_done()
+
+
+async def batches(p: Player) -> None:
+    await p.put_many(2)
+    await p.put_many(5)
+    await p.get(4)
+    await p.task_done()
+    await p.put_many(1)
+    await p.get(3)
+    await p.task_done()
+
+
+async def close_and_reopen(p: Player) -> None:
+    await p.put_many(2)
+    await p.reopen()
+    await p.put()
+    await p.get()
+    await p.task_done()
+    await p.reopen()
+    await p.get()
+    await p.task_done()
+    await p.put()
+
+
+async def cancelled(p: Player) -> None:
+    await p.put()
+    await p.cancelled_put(1)
+    await p.put()
+    await p.cancelled_put(2)
+    await p.cancelled_put(3)
+    await p.put()
+
+
+async def compact(p: Player) -> None:
+    await p.put()
+    await p.put()
+    await p.get(2)
+    await p.task_done()
+    await p.queue.compact()
+    await p.put()
+    await p.get()
+    await p.task_done()
+    await p.queue.compact()
+
+
+async def clear(p: Player) -> None:
+    await p.put_many(4)
+    await p.get()
+    await p.clear()
+    await p.put()
+    await p.clear()
+    await p.put()
+
+
+async def producers(p: Player) -> None:
+    await asyncio.gather(p.put(), p.put(), p.put_many(2), p.put())
+    await p.get(2)
+    await asyncio.gather(p.put(), p.task_done(), p.put(), p.put_many(3))
+
+
+async def consumers_only(p: Player) -> None:
+    await p.put_many(5)
+    await p.sync()
+    for _ in range(4):
+        await p.get()
+        await p.task_done()
+    await p.sync()
+    await p.get()
+    await p.task_done()
+
+
+async def autosave(p: Player) -> None:
+    await p.put_many(4)
+    await p.get()
+    await p.get(2)
+    await p.put()
+    await p.get(2)
+
+
+async def syncs(p: Player) -> None:
+    await p.put()
+    await p.sync()
+    await p.put_many(3)
+    await p.sync()
+    await p.put()
+    await p.get(2)
+    await p.task_done()
+    await p.sync()
+    await p.get(2)
+    await p.task_done()
+    await p.put()
+
+
+async def close_while_committing(p: Player) -> None:
+    await p.put_many(4)
+    # The commit is on its way when the queue is told to close.
+    await asyncio.gather(p.sync(), p.put(), p.close())
+    await p.open()
+    await p.put()
+
+
+async def killed_while_putting(p: Player) -> None:
+    await p.put_many(2)
+    await p.killed_in(p.put(), 1)
+    await p.put()
+    await p.sync()
+    await p.killed_in(p.put_many(4), 3)
+    await p.put()
+
+
+async def killed_in_the_first_put(p: Player) -> None:
+    await p.killed_in(p.put(), 3)
+    await p.killed_in(p.put(), 4)
+    await p.put()
+
+
+async def killed_while_consuming(p: Player) -> None:
+    await p.put_many(5)
+    await p.get(4)
+    await p.killed_in(p.task_done(), 1)
+    await p.get()
+    await p.killed_in(p.task_done(), 2)
+    await p.put()
+
+
+async def killed_between(p: Player) -> None:
+    await p.put_many(4)
+    await p.killed_in(asyncio.sleep(0), 0)
+    await p.get(2)
+    await p.task_done()
+    await p.killed_in(asyncio.sleep(0), 0)
+    await p.put()
+    await p.get(2)
+    await p.task_done()
+
+
+SCRIPTS: Final = (
+    Script("puts", puts),
+    Script("puts in a new parent", puts, where="a/b/queue"),
+    Script("rollover edge", rollover_edge),
+    Script("puts and gets", puts_and_gets),
+    Script("batches", batches),
+    Script("close and reopen", close_and_reopen),
+    Script("cancelled", cancelled),
+    Script("compact", compact),
+    Script("clear", clear),
+    Script("producers", producers),
+    Script("consumers only", consumers_only),
+    Script("autosave", autosave, autosave=True),
+    Script("syncs", syncs),
+    Script("close while a commit runs", close_while_committing),
+    Script("killed while putting", killed_while_putting),
+    Script("killed in the first put", killed_in_the_first_put),
+    Script("killed while consuming", killed_while_consuming),
+    Script("killed between", killed_between),
+)
+
+# Each step and how many items, or operations before a kill, it is about.
+STEPS: Final[dict[str, int]] = {
+    "put": 1,
+    "put_many": 5,
+    "gather": 4,
+    "get": 3,
+    "task_done": 1,
+    "sync": 1,
+    "reopen": 1,
+    "compact": 1,
+    "clear": 1,
+    "kill": 6,
+}
+
+
+def of_steps(steps: list[tuple[str, int]]) -> Script:
+    """A script from what `random_steps` draws; a step that has nothing to do is left out."""
+
+    async def run(p: Player) -> None:
+        for name, count in steps:
+            await _step(p, name, count)
+
+    return Script(f"of steps {steps}", run)
+
+
+async def _step(p: Player, name: str, count: int) -> None:
+    match name:
+        case "put_many":
+            await p.put_many(count)
+        case "gather":
+            await asyncio.gather(*(p.put() for _ in range(count)))
+        case "get" if await p.queue.qsize():
+            await p.get(count)
+        case "task_done" if p.holds:
+            await p.task_done()
+        case "compact":
+            await p.queue.compact()
+        case "kill":
+            await p.killed_in(p.put_many(2), count)
+        case "put" | "sync" | "reopen" | "clear":
+            await getattr(p, name)()
+
+
+def random_steps() -> st.SearchStrategy[list[tuple[str, int]]]:
+    """Scripts of up to ten steps."""
+    step: Any = st.sampled_from(sorted(STEPS)).flatmap(lambda s: st.tuples(st.just(s), st.integers(1, STEPS[s])))
+    return st.lists(step, min_size=1, max_size=10)

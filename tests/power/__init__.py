@@ -1,0 +1,1 @@
+"""File systems of our own, in an image or in memory, that can be cut off, fill up, and fail."""
