@@ -9,6 +9,7 @@ await queue.task_done()
 """
 
 from asyncpq import fsync, serializers
+from asyncpq.checking import CheckReport, Damage, check
 from asyncpq.errors import (
     AsyncpqError,
     CorruptQueue,
@@ -26,14 +27,17 @@ from asyncpq.errors import (
 from asyncpq.opened import Recovery
 from asyncpq.queue import AsyncQueue
 from asyncpq.reader import QueueReader
+from asyncpq.repairing import RepairReport, repair
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncQueue",
     "AsyncpqError",
+    "CheckReport",
     "CorruptQueue",
     "CorruptRecord",
+    "Damage",
     "Empty",
     "Full",
     "NotAQueue",
@@ -42,9 +46,12 @@ __all__ = [
     "QueueLocked",
     "QueueReader",
     "Recovery",
+    "RepairReport",
     "StorageError",
     "WrongContext",
     "WrongSerializer",
+    "check",
     "fsync",
+    "repair",
     "serializers",
 ]

@@ -21,6 +21,7 @@ from asyncpq.layout import Position, chunk_name
 from asyncpq.serializers import Damaged, Torn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from asyncpq.files import Files
@@ -144,6 +145,17 @@ class ReadBuffer:
             self._recent_bytes = size
             self._reach = stored + 1
 
+    def added_many(self, records: Sequence[bytes]) -> None:
+        """Count records that were stored: as `added`."""
+        size = self._recent_bytes + sum(map(len, records))
+        if size <= RECENT_MAX and (self._reach == self.stored or self.got == self.stored):
+            self._recent.extend(records)
+            self._recent_bytes = size
+            self.stored = self._reach = self.stored + len(records)
+        else:
+            for record in records:
+                self.added(record)
+
     def take(self) -> Any:
         """Return the next item and move the cursor behind it.
 
@@ -162,10 +174,7 @@ class ReadBuffer:
             self._at = end
         elif self._recent and not self._more:
             record = self._recent[0]
-            try:
-                value = self._loads(record)
-            except (Damaged, Torn) as error:
-                raise self.corrupt(str(error)) from error
+            value = self._load(record)
             length = len(record)
             self._recent.popleft()
             self._recent_bytes -= length
@@ -174,6 +183,48 @@ class ReadBuffer:
             return self.take()
         self._advance(length)
         return value
+
+    def has(self, limit: int) -> bool:
+        """Whether there are items, and so many of them in memory, or all there are."""
+        ready = self.stored - self.got
+        return ready > 0 and not self.returned and self._reach - self.got >= min(limit, ready)
+
+    def _load(self, record: bytes) -> Any:
+        try:
+            return self._loads(record)
+        except (Damaged, Torn) as error:
+            raise self.corrupt(str(error)) from error
+
+    def take_many(self, limit: int) -> list[Any]:
+        """Return up to *limit* items, at least one: as `take`; what stops it later is met by the next call."""
+        items = [self.take()]
+        try:
+            while len(items) < limit and self.ready:
+                if self._recent and not self._more and self._at >= len(self._block) and not self.returned:
+                    self._take_recent(items, limit)
+                else:
+                    items.append(self.take())
+        except (NeedsRead, CorruptRecord):
+            pass
+        return items
+
+    def _take_recent(self, items: list[Any], limit: int) -> None:
+        """Take from the recent records, to the end of the chunk at most: the cursor is moved once."""
+        left = limit - len(items)
+        if self._chunksize > 0:
+            left = min(left, self._chunksize - self.count)
+        records = [self._recent.popleft() for _ in range(min(left, len(self._recent)))]
+        before = len(items)
+        try:
+            items += map(self._loads, records)
+        except (Damaged, Torn) as error:
+            taken = len(items) - before
+            self._recent.extendleft(reversed(records[taken:]))
+            if not taken:
+                raise self.corrupt(str(error)) from error
+            del records[taken:]
+        self._recent_bytes -= sum(map(len, records))
+        self._advance(sum(map(len, records)), len(records))
 
     def record(self) -> bytes:
         """Return the next record as bytes and leave it: as `take`."""
@@ -202,16 +253,13 @@ class ReadBuffer:
             except (Torn, Damaged) as error:
                 raise self._unreadable(error) from error
         if self._recent and not self._more:
-            try:
-                return self._loads(self._recent[0])
-            except (Damaged, Torn) as error:
-                raise self.corrupt(str(error)) from error
+            return self._load(self._recent[0])
         self._next_block()
         return self.peek()
 
-    def _advance(self, length: int) -> None:
-        self.got += 1
-        count = self.count + 1
+    def _advance(self, length: int, records: int = 1) -> None:
+        self.got += records
+        count = self.count + records
         if count == self._chunksize:
             self.chunk, self.count, self.offset = self.chunk + 1, 0, 0
             self._block, self._at = b"", 0  # whatever lies behind the last record of a chunk is no record

@@ -120,6 +120,8 @@ class Committer:
                 error = failure
             except OSError as failure:
                 error = SyncFailed(failure)
+            if error is not None:
+                self._log.failed = error  # now, since the loop hears of it later than the next job would begin
             self._ended = self._begun
             call_loop(self._loop, self._synced, self._ended, error)
 

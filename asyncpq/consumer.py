@@ -22,7 +22,7 @@ from asyncpq.upkeep import move_back, pass_over, reclaim_later
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from asyncpq.buffer import Returned
+    from asyncpq.buffer import Block, Returned
     from asyncpq.engine import Engine
     from asyncpq.files import Files
     from asyncpq.layout import Position
@@ -51,21 +51,6 @@ class Consumer:
         self._autosave, self._skip = autosave, skip
         self._is_async = self._serializer.is_async
         self._reading = asyncio.Lock()
-
-    # -- now ------------------------------------------------------------------------------------------------
-
-    def take_many(self, limit: int) -> list[Any]:
-        """Return up to *limit* items, at least one: as `ReadBuffer.take`; what stops it later is met next time."""
-        buffer = self._buffer
-        limit = min(limit, buffer.ready)
-        items = [buffer.take()]
-        append, take = items.append, buffer.take
-        try:
-            for _ in range(limit - 1):
-                append(take())
-        except (NeedsRead, CorruptRecord):
-            pass
-        return items
 
     # -- in turn --------------------------------------------------------------------------------------------
 
@@ -103,7 +88,11 @@ class Consumer:
             self._getters.promise()
         elif self._engine.drained:
             raise self._engine.closed()
-        elif not block or timeout == 0 or not await self._getters.wait(timeout):
+        elif not block or timeout == 0:
+            if not self._getters.may_overtake():
+                raise Empty(f"{self._engine.path}: no item")
+            self._getters.promise()
+        elif not await self._getters.wait(timeout):
             raise Empty(f"{self._engine.path}: no item")
 
     async def _one(self) -> tuple[int, Position, Any]:
@@ -144,7 +133,7 @@ class Consumer:
         if self._is_async:
             return [await self._take_async()]
         try:
-            return self.take_many(limit)
+            return self._buffer.take_many(limit)
         except NeedsRead as need:
             await self._fill(need.ask)
             return []
@@ -155,6 +144,8 @@ class Consumer:
         """Read from the disk, or set a damaged record aside, so that the next item can be taken."""
         if self._engine.refusal is not None:
             raise self._engine.refusal()
+        if self._buffer.ready < self._getters.promised:
+            raise _PassedOver  # the queue was cleared meanwhile
         try:
             if isinstance(reason, CorruptRecord):
                 raise reason
@@ -172,7 +163,19 @@ class Consumer:
         Cancellation: the read goes on and is dropped.
         """
         start, end, stored = self._buffer.cursor, self._engine.visible, self._buffer.stored
-        blocks = await self._engine.run(lambda: read_blocks(self._files, self._dirfd, start, end, ask))
+        blocks: list[Block] | OSError
+        try:
+            blocks = await self._engine.run(lambda: read_blocks(self._files, self._dirfd, start, end, ask))
+        except OSError as error:
+            blocks = error
+        if self._engine.refusal is not None:
+            raise self._engine.refusal()  # closed meanwhile: the descriptor may have been somebody else's
+        if isinstance(blocks, OSError):
+            raise blocks
+        if (not blocks or not blocks[0].data) and not self._engine.idle:
+            # The chunk is gone because the queue is being cleared: see what is left after that.
+            await self._engine.in_lane(lambda: None)
+            return
         complete = bool(blocks) and blocks[-1].chunk == end[0] and blocks[-1].complete
         self._buffer.fill(start, blocks, stored if complete else None)
 

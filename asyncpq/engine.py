@@ -107,7 +107,13 @@ class Engine:
             OSError: it does not fit; nothing was changed.
         """
         began = monotonic()
-        if len(record) <= self._inline_limit and self._may_write(began):
+        # As _may_write, without its call: this is the hot path.
+        if (
+            len(record) <= self._inline_limit
+            and self._lane.idle
+            and self._thread_until <= began < self._committer.due
+            and (self.items is None or not self._too_many(1))
+        ):
             try:
                 stored = self.log.append_now(record)
             except SyncFailed as error:
@@ -138,7 +144,7 @@ class Engine:
         self.pending += len(records)
         return self._lane.enqueue(Request(self.loop.create_future(), records, prefix=True))
 
-    def _may_write(self, now: float, records: int = 1) -> bool:
+    def _may_write(self, now: float, records: int) -> bool:
         """Whether the loop may write itself: in order, not after a slow write, not beyond the policy's window."""
         return (
             self._lane.idle
@@ -165,10 +171,10 @@ class Engine:
 
     def _count(self, records: Sequence[bytes], failed: dict[int, OSError]) -> None:
         """Count those of *records* as stored that did not fail."""
-        self.unfinished += len(records) - len(failed)
-        for index, record in enumerate(records):
-            if index not in failed:
-                self.buffer.added(record)
+        if failed:
+            records = [record for index, record in enumerate(records) if index not in failed]
+        self.unfinished += len(records)
+        self.buffer.added_many(records)
 
     # -- the writing lane -----------------------------------------------------------------------------------
 
@@ -253,6 +259,11 @@ class Engine:
             request.settled(error)
         resolve(request.future, outcome if request.job else None, error)
 
+    def late(self, request: Request) -> None:
+        """Refuse a request that came behind the one that closes the queue."""
+        error = self.closed() if self.refusal is None else self.refusal()
+        self._settle_other(request, error, 0)
+
     def dropped(self, request: Request) -> None:
         """Take back what a request counted whose caller was cancelled before its job began."""
         self.pending -= len(request.records)
@@ -279,6 +290,11 @@ class Engine:
         return self._lane.enqueue(Request(self.loop.create_future(), job=job, settled=settled))
 
     # -- get ------------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being written, in a thread or waiting for it."""
+        return self._lane.idle
 
     @property
     def visible(self) -> tuple[int, int]:
@@ -378,6 +394,7 @@ class Engine:
         """Latch: from here on every call, and everyone who waits, gets QueueFailed."""
         if self.failure is None:
             self.failure = QueueFailed(self.path, error.cause)
+            self.log.failed = error
             self.refuse(lambda: QueueFailed(self.path, error.cause))
             self._lane.fail(lambda request: self._settle_other(request, error, 0))
             self._committer.refuse(lambda: QueueFailed(self.path, error.cause))

@@ -127,7 +127,7 @@ class CorruptQueue(StorageError):
         self.path, self.why = path, why
         super().__init__(
             f"{path}: {why}; asyncpq.check(path) shows what can be read, "
-            f"and AsyncQueue(path, repair=True) opens it with every record that can"
+            f"and asyncpq.repair(path), or AsyncQueue(path, repair=True), keeps every record that can"
         )
 
 
@@ -138,8 +138,8 @@ class CorruptRecord(StorageError):
         """*path* is the chunk file, *offset* the byte in it where the record begins."""
         self.path, self.offset, self.why = path, offset, why
         super().__init__(
-            f"{path}: {why} at byte {offset}; open the queue with on_corrupt='skip' to set the record aside "
-            f"and go on, or look at it with asyncpq.check"
+            f"{path}: {why} at byte {offset}; asyncpq.check(path) shows what can be read; open the queue with "
+            f"on_corrupt='skip' to set the record aside and go on, or mend it with asyncpq.repair(path)"
         )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from asyncpq.errors import SyncFailed
-from asyncpq.layout import INFO, INFO_MAX, INFO_TEMP, SLOT_SIZE, Mark, mark_prefix, slot
+from asyncpq.layout import INFO, INFO_MAX, INFO_TEMP, SLOT, SLOT_SIZE, Mark, mark_prefix, slot
 
 if TYPE_CHECKING:
     from typing import Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from asyncpq.layout import Position
     from asyncpq.opened import Opened
 
+_pack: Final = SLOT.pack
 GROWTH: Final = 64  # bytes that an info's numbers may grow by while the queue is open
 
 
@@ -55,6 +56,7 @@ class InfoFile:
     def set_durable(self, head: Position, tail: Position) -> None:
         """Let the mark of the next write say that everything up to *head* is on the disk."""
         self._prefix = mark_prefix(Mark(self._policy.code, head, tail))
+        self._crc = crc32(self._prefix)
 
     def overwrite(self) -> int:
         """Write the slot; return its length in bytes.  Only when `in_place`: one system call."""
@@ -62,9 +64,8 @@ class InfoFile:
             record = self._encode(self.fields)
         except Exception as error:
             raise _unwritable(error) from error
-        prefix = self._prefix
-        # layout.slot, without its call: this is the hot path.
-        data = record.ljust(INFO_MAX, b"\0") + prefix + crc32(prefix, crc32(record)).to_bytes(4, "little")
+        # layout.slot, without its call and with the mark's part of the CRC kept: this is the hot path.
+        data = _pack(record, self._prefix, crc32(record, self._crc))
         if self._pwrite(self._fd, data, 0) != SLOT_SIZE:
             raise SyncFailed(OSError(errno.EIO, "info was written only in part"))
         self._length = len(record)

@@ -66,6 +66,9 @@ class Owner(Protocol):
     def dropped(self, request: Request) -> None:
         """A request's caller was cancelled before its job began."""
 
+    def late(self, request: Request) -> None:
+        """A request came behind the one that closes the queue."""
+
 
 class Lane:
     """One job at a time, in order."""
@@ -74,7 +77,7 @@ class Lane:
         """Start nothing."""
         self._loop, self._owner = loop, owner
         self._waiting: deque[Request] = deque()
-        self._running = self._scheduled = False
+        self._running = self._scheduled = self._ended = False
         self.idle = True  # nothing runs and nobody waits: then the loop itself may write
 
     @property
@@ -83,7 +86,14 @@ class Lane:
         return self._running
 
     def enqueue(self, request: Request) -> asyncio.Future[Any]:
-        """Let *request* take part in the next job; return its future."""
+        """Let *request* take part in the next job; return its future.
+
+        Behind the request that closes the queue everything is refused: its descriptors are somebody else's then.
+        """
+        if self._ended:
+            self._owner.late(request)
+            return request.future
+        self._ended = request.last
         self._waiting.append(request)
         self.idle = False
         if not self._running and not self._scheduled:
@@ -103,7 +113,7 @@ class Lane:
                 threads.pool.submit(partial(self._run, group))
             elif held:
                 break
-        self.idle = not self._running and not self._waiting
+        self.idle = not (self._running or self._waiting or self._ended)
 
     def _next_group(self) -> tuple[list[Request], bool]:
         """Take from those who wait what goes into one job; and whether somebody was held back."""

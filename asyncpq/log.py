@@ -60,6 +60,7 @@ class Log:
         self._pwrite, self._acquire, self._release = files.pwrite, self._mutex.acquire, self._mutex.release
         self.on_full: Callable[[], None] = lambda: None  # told when full chunks wait for their sync
         self.busy = False  # head chunk and info are being synced: a write to them may have to wait
+        self.failed: SyncFailed | None = None  # what ended it: nothing is made durable any more
         self.closed = False
 
     @property
@@ -342,10 +343,13 @@ class Log:
             OSError: info could not be written; it is as it was.
             SyncFailed: see there.
         """
+        self._refuse_retry()
         chunks = self.chunks
+        if not self._changed and not chunks.names:
+            return
+        # What is full is not written any more: nobody has to keep out of the way while it is synced.
+        self.sync_full()
         with self._mutex:
-            if not self._changed and not chunks.names:
-                return
             full, chunks.full = chunks.full, {}
             cold, chunks.cold = chunks.cold, set()
             fd, dirty, names = chunks.fd, chunks.dirty, chunks.names
@@ -381,12 +385,18 @@ class Log:
         Raises:
             SyncFailed: see there.
         """
+        self._refuse_retry()
         with self._mutex:
             full, self.chunks.full = self.chunks.full, {}
         try:
             self.syncer.chunks(full.values(), ())
         finally:
             self._close_all(full.values())
+
+    def _refuse_retry(self) -> None:
+        """Raise what failed before: a second sync may report success for what was dropped, and info would say so."""
+        if self.failed is not None:
+            raise SyncFailed(self.failed.cause)
 
     # -- info ---------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ def open_files(
     dirfd, made = open_directory(files, path, lock=lock)
     try:
         if lock:
-            refuse_other_openers(files, dirfd, path, _in_use(files, dirfd))
+            refuse_openers(files, dirfd, path)
         return dirfd, open_queue(
             files, dirfd, path, serializer=serializer, chunksize=chunksize, policy=policy, repair=repair
         )
@@ -47,6 +47,11 @@ def open_files(
         release(files, dirfd)
         files.remove_path(made)
         raise
+
+
+def refuse_openers(files: Files, dirfd: int, path: Path) -> None:
+    """Raise QueueLocked when a program that takes no lock has the queue open."""
+    refuse_other_openers(files, dirfd, path, _in_use(files, dirfd))
 
 
 def _in_use(files: Files, dirfd: int) -> list[str]:

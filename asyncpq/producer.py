@@ -26,11 +26,20 @@ class Producer:
         self.is_async = self._serializer.is_async
 
     async def encode_away(self, item: Any) -> bytes:
-        """Encode with a coroutine function, or off the loop."""
+        """Encode with a coroutine function, or off the loop.
+
+        Raises:
+            QueueClosed, QueueFailed: it ended meanwhile.
+        """
+        record: bytes
         if self.is_async:
-            encoded: bytes = await self._serializer.aencode(item)  # type: ignore[attr-defined]  # where is_async
-            return encoded
-        record: bytes = await self._engine.run(lambda: self.encode(item))
+            record = await self._serializer.aencode(item)  # type: ignore[attr-defined]  # where is_async
+        else:
+            record = await self._engine.run(lambda: self.encode(item))
+        if self._engine.refusal is not None:
+            raise self._engine.refusal()
+        if self._engine.draining:
+            raise self._engine.closed()
         return record
 
     async def put(self, record: bytes, block: bool, timeout: float | None) -> None:
@@ -79,8 +88,12 @@ class Producer:
         engine = self._engine
         if self._putters.admits():
             self._putters.promise()
-        elif not block or timeout == 0 or not await self._putters.wait(timeout):
-            raise Full(f"{engine.path}: no room for another item: maxsize is {engine.maxsize}")
+        elif not block or timeout == 0:
+            if not self._putters.may_overtake():
+                raise Full(f"{engine.path}: no room for another item: maxsize is {engine.maxsize}")
+            self._putters.promise()
+        elif not await self._putters.wait(timeout):
+            raise Full(f"{engine.path}: no room for another item in {timeout} s: maxsize is {engine.maxsize}")
         if engine.draining:
             self._putters.release()
             raise engine.closed()

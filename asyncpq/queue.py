@@ -235,16 +235,16 @@ class AsyncQueue:
         now = monotonic()
         if now >= engine.turn.ends and engine.turn.over(now):
             await YIELD
-        consumer = self._consumer
-        if self._direct and engine.ready and not engine.getters.promised and not engine.getters.waiting:
+        buffer, getters = engine.buffer, engine.getters
+        if self._direct and buffer.has(max_items) and not getters.promised and not getters.waiting:
             try:
-                items = consumer.take_many(max_items)
+                items = buffer.take_many(max_items)
             except (NeedsRead, CorruptRecord):
                 pass
             else:
                 engine.taken()
                 return items
-        items = await consumer.get_many(max_items, timeout)
+        items = await self._consumer.get_many(max_items, timeout)
         engine.taken()
         return items
 
@@ -381,7 +381,10 @@ class AsyncQueue:
         self._loop = loop
         if self._opening is None:
             self._opening = self._open(loop)
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        engine = await asyncio.shield(opening)
+        self._is_open(opening)  # the callback may come only in the next turn of the loop
+        return engine
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Engine]:
         opening = open_engine(
@@ -399,6 +402,8 @@ class AsyncQueue:
         return opening
 
     def _is_open(self, opening: asyncio.Future[Engine]) -> None:
+        if self._opening is not opening:
+            return
         self._opening = None
         if opening.exception() is not None:
             self._loop = None

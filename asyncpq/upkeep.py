@@ -61,6 +61,9 @@ def pass_over(engine: Engine) -> asyncio.Future[None]:
             engine.buffer.jump(position, records)
             engine.unfinished = max(engine.finishing, engine.unfinished - records)
             engine.joiners.wake()
+            if engine.log.tail == at and not engine.buffer.returned:
+                # Nothing that was got waits for its task_done: it need not come again, nor be set aside again.
+                forget(engine.commit_later())
 
     return engine.in_lane(lambda: passed.append(engine.log.pass_over(at, engine.opened.serializer)), settled)
 

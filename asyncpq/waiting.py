@@ -17,20 +17,25 @@ if TYPE_CHECKING:
 class Line:
     """A line of callers who wait for something that there is a number of: items, or room."""
 
-    __slots__ = ("_free", "_loop", "promised", "waiting")
+    __slots__ = ("_free", "_loop", "_woken", "promised", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, free: Callable[[], float]) -> None:
         """*free* says how many callers could go on now, if nobody held a promise."""
         self._loop, self._free = loop, free
         self.waiting: deque[asyncio.Future[bool]] = deque()
         self.promised = 0
+        self._woken = 0  # who hold a promise, and have not run since
 
     def __bool__(self) -> bool:
         """Whether anybody waits."""
         return bool(self.waiting)
 
     def admits(self) -> bool:
-        """Whether somebody who comes now may go on without waiting."""
+        """Whether somebody who comes now may go on without waiting, and overtakes nobody."""
+        return not self.waiting and not self._woken and self._free() > self.promised
+
+    def may_overtake(self) -> bool:
+        """Whether there is something for a caller who cannot wait, when all who wait have got theirs."""
         return not self.waiting and self._free() > self.promised
 
     def wake(self) -> None:
@@ -39,6 +44,7 @@ class Line:
             waiter = self.waiting.popleft()
             if not waiter.done():
                 self.promised += 1
+                self._woken += 1
                 waiter.set_result(True)
 
     async def wait(self, timeout: float | None) -> bool:
@@ -48,16 +54,18 @@ class Line:
         """
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self.waiting.append(waiter)
+        self.wake()  # perhaps only somebody who was woken, and has not run yet, stood before
         timer = None if timeout is None else self._loop.call_later(timeout, self._expire, waiter)
         try:
             return await waiter
         except BaseException:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None and waiter.result():
+            if _granted(waiter):
                 self.release()
             else:
                 self._forget(waiter)
             raise
         finally:
+            self._woken -= _granted(waiter)
             if timer is not None:
                 timer.cancel()
 
@@ -86,3 +94,7 @@ class Line:
     def _forget(self, waiter: asyncio.Future[bool]) -> None:
         if waiter in self.waiting:
             self.waiting.remove(waiter)
+
+
+def _granted(waiter: asyncio.Future[bool]) -> bool:
+    return waiter.done() and not waiter.cancelled() and waiter.exception() is None and waiter.result()

@@ -28,13 +28,13 @@ class Fast(OSFiles):
 
 
 class Intercepted(Fast):
-    """Calls `before` with the name of each call that changes something, or makes it durable, before it is done."""
+    """Calls `before` before each call that changes something, or makes it durable, or that opening begins with."""
 
     def __init__(self) -> None:
         # An attribute, since the log keeps the function itself.
         self.pwrite: Callable[[int, bytes, int], int] = self._pwrite  # type: ignore[assignment]
 
-    def before(self, name: str) -> None:
+    def before(self, call: str, file: str | None = None) -> None:
         raise NotImplementedError
 
     def _pwrite(self, fd: int, data: bytes, offset: int, /) -> int:
@@ -54,11 +54,11 @@ class Intercepted(Fast):
         super().fsync_dir(dirfd)
 
     def create(self, dirfd: int, name: str, mode: int = 0o666) -> int:
-        self.before("create")
+        self.before("create", name)
         return super().create(dirfd, name, mode)
 
     def unlink(self, dirfd: int, name: str) -> None:
-        self.before("unlink")
+        self.before("unlink", name)
         super().unlink(dirfd, name)
 
     def truncate(self, fd: int, length: int) -> None:
@@ -69,11 +69,8 @@ class Intercepted(Fast):
         self.before("list_dir")
         return super().list_dir(dirfd)
 
-    def pread_(self, fd: int, length: int, offset: int, /) -> bytes:
-        return os.pread(fd, length, offset)
-
     def open_read(self, dirfd: int, name: str) -> int:
-        self.before("open_read")
+        self.before("open_read", name)
         return super().open_read(dirfd, name)
 
 
@@ -102,8 +99,8 @@ class Blocked(Intercepted):
         """Wait until a thread stands there."""
         assert await asyncio.to_thread(self.reached.wait, SECONDS), f"nobody came to {self.names}"
 
-    def before(self, name: str) -> None:
-        if name in self.names and threading.current_thread() is not threading.main_thread():
+    def before(self, call: str, file: str | None = None) -> None:
+        if call in self.names and threading.current_thread() is not threading.main_thread():
             self.reached.set()
             assert self._passing.wait(SECONDS)
 
@@ -116,9 +113,9 @@ class Failing(Intercepted):
         self.names: set[str] = set()
         self.code = code
 
-    def before(self, name: str) -> None:
-        if name in self.names:
-            raise OSError(self.code, os.strerror(self.code))
+    def before(self, call: str, file: str | None = None) -> None:
+        if call in self.names:
+            raise OSError(self.code, os.strerror(self.code), file)
 
 
 def queue_on(files: OSFiles, path: os.PathLike[str], *args: Any, **options: Any) -> AsyncQueue:

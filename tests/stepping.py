@@ -101,7 +101,7 @@ class Stepped:
 
 async def started(*calls: Awaitable[Any]) -> list[asyncio.Future[Any]]:
     """Tasks of *calls*, each begun before the next, and all of them waiting."""
-    tasks = []
+    tasks: list[asyncio.Future[Any]] = []
     for call in calls:
         tasks.append(asyncio.ensure_future(call))
         await ticks(3)

@@ -112,7 +112,7 @@ class Chunk:
             return None
         have = self._look_base + len(self._look)
         if not self._look_base <= offset < have or (have < self.size and have - offset < LOOK_MAX // 2):
-            self._look_base, self._look = offset, self._read(offset, LOOK_MAX)
+            self._look_base, self._look = offset, self.read(offset, LOOK_MAX)
         # The byte at *offset* is in what is searched: only behind it a line can begin.
         found = self._serializer.resync(self._look, offset + 1 - self._look_base)
         return None if found is None else self._look_base + found
@@ -121,7 +121,7 @@ class Chunk:
         """Return where the damaged place at *offset* ends: before a whole record, or at *stop*."""
         end = self.end_of(offset)  # its shape may be whole, and only its value impossible
         if end is None:
-            end = stated_end(self._serializer, self._read, offset, self.size)
+            end = stated_end(self._serializer, self.read, offset, self.size)
         if end is not None and (end == stop or (end < stop and self.end_of(end) is not None)):
             return end
         found = self.next_whole(offset)
@@ -132,13 +132,13 @@ class Chunk:
         if isinstance(self._serializer, Custom) or self._serializer.NAME not in LINES:
             return 1
         lines, last = 0, b""
-        while start < end and (block := self._read(start, min(BLOCK, end - start))):
+        while start < end and (block := self.read(start, min(BLOCK, end - start))):
             lines, last, start = lines + block.count(b"\n"), block[-1:], start + len(block)
         return max(1, lines + (last != b"\n"))
 
     def why(self, offset: int, end: int) -> str:
         """Return what is wrong with the bytes from *offset* to *end*; never what they hold."""
-        if self._read(offset, min(BLOCK, end - offset)).count(0) == end - offset:
+        if self.read(offset, min(BLOCK, end - offset)).count(0) == end - offset:
             return "zeros"
         try:
             self.walk(self._serializer.check, offset)
@@ -165,7 +165,7 @@ class Chunk:
 
         What has its end, a newline or as many bytes as its length says, was a record once: it is damaged, not torn.
         """
-        data = self._read(offset, LOOK_MAX).rstrip(b"\0")
+        data = self.read(offset, LOOK_MAX).rstrip(b"\0")
         try:
             self._serializer.check(data, 0)
         except Torn:
@@ -176,16 +176,17 @@ class Chunk:
 
     def _only_zeros(self, offset: int) -> bool:
         while offset < self.size:
-            block = self._read(offset, BLOCK)
+            block = self.read(offset, BLOCK)
             if not block or block.count(0) != len(block):
                 return not block
             offset += len(block)
         return True
 
     def _load(self, offset: int, length: int) -> None:
-        self._base, self._data = offset, self._read(offset, length)
+        self._base, self._data = offset, self.read(offset, length)
 
-    def _read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to *length* bytes from *offset*; fewer only at the end of the file."""
         length = max(0, min(length, self.size - offset))
         data = self._files.pread(self._fd, length, offset) if length else b""
         while len(data) < length and (more := self._files.pread(self._fd, length - len(data), offset + len(data))):

@@ -1,6 +1,6 @@
-"""Where a record ends by its own account, whatever is wrong with its body.  Pure.
+r"""Where a record ends by its own account, whatever is wrong with its body.  Pure.
 
-json, orjson     {"id": 7, "na?e"...}\\n         behind the newline
+json, orjson     {"id": 7, "na?e"...}\n         behind the newline
 msgpack, cbor2   1c 00 00 00 | ????????         where the length says
 pickle           80 04 95 <8 bytes> | ????? 2e  where the frame says, if a STOP is its last byte
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from asyncpq.recovery.chunks import Chunks
 from asyncpq.recovery.heal import Healer, NewInfo
 from asyncpq.recovery.plan import Hole, Plan, decide, fits, unchanged, without_info
 from asyncpq.recovery.rebuild import rebuild
+from asyncpq.recovery.rewrite import rewrite
 from asyncpq.recovery.survey import DEFAULT, Blank, Missing, Readable, State, Unusable, identify, read_info
 from asyncpq.serializers import self_delimiting
 
@@ -53,7 +55,8 @@ def open_queue(
         serializer: None takes whatever the directory was written with, and pickle for a new one.
         chunksize: records in a chunk of a new directory; an existing one keeps its own.
         policy: what the mark of a healed info names.
-        repair: heal also what is CorruptQueue otherwise.
+        repair: heal also what is CorruptQueue otherwise, and read every record: what is damaged is set aside, and the
+            others are written anew.
 
     Raises:
         ValueError: a new directory needs a chunksize of at least 1.
@@ -62,44 +65,101 @@ def open_queue(
         NotAQueue: something in it is no regular file; nothing was changed.
         OSError: reading or healing failed; opening again goes on from there.
     """
-    with _full_names(Path(path)):
-        return _Opening(files, dirfd, Path(path), chunksize, policy, repair).open(serializer)
+    with full_names(Path(path)):
+        return Opening(files, dirfd, Path(path), chunksize, policy, repair).open(serializer)
 
 
-class _Opening:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies in a directory, and what opening does about it."""
+
+    serializer: Serializer
+    state: State
+    chunks: Chunks
+    plan: Plan
+    closed: bool  # as a close leaves it, or empty
+    temp: bool  # there is a new info that was never finished
+
+
+class Opening:
     """One opening of one directory."""
 
     def __init__(self, files: Files, dirfd: int, path: Path, chunksize: int, policy: Policy, repair: bool) -> None:
         self.files, self.dirfd, self.path = files, dirfd, path
         self.chunksize, self.policy, self.repair = chunksize, policy, repair
 
-    def open(self, given: Serializer | None) -> Opened:
+    def find(self, given: Serializer | None) -> Found:
+        """Return what is there, and what opening is going to do; nothing is changed."""
         names = self.files.list_dir(self.dirfd)
         numbers = chunk_numbers(names)
-        temp = INFO_TEMP in names
         data = read_info(self.files, self.dirfd) if INFO in names else None
         serializer, state = identify(self.path, data, given)
         if serializer is None:
             serializer = self._by_first_record(numbers)
         chunks = Chunks(self.files, self.dirfd, serializer, numbers)
         if isinstance(state, Readable):
-            return self._open_readable(state, chunks, serializer, temp)
-        return self._open_without(state, chunks, serializer, temp, given)
+            plan, closed = self._plan_readable(state, chunks)
+        else:
+            plan = self._plan_without(state, chunks, serializer, given)
+            closed = isinstance(state, Missing) and not numbers
+        return Found(serializer, state, chunks, plan, closed, INFO_TEMP in names)
 
-    def _open_readable(self, state: Readable, chunks: Chunks, serializer: Serializer, temp: bool) -> Opened:
+    def open(self, given: Serializer | None) -> Opened:
+        """Do it."""
+        found = self.find(given)
+        opened = self._carry_out(found)
+        if self.repair and opened.info_length:
+            opened = rewrite(self.files, self.dirfd, self.path, opened, self.policy)
+        if opened.report:
+            logger.warning("%s: %s", self.path, "; ".join(opened.report.messages))
+        return opened
+
+    def _plan_readable(self, state: Readable, chunks: Chunks) -> tuple[Plan, bool]:
         closed = fits(state, chunks)
-        found = unchanged(state, chunks) if closed else decide(state, chunks)
-        if isinstance(found, Hole):
-            found = self._rebuild(found.why, chunks, state)
-        plan = found
+        found = unchanged(state, chunks) if closed else decide(state, chunks, repair=self.repair)
+        plan = self._rebuild(found.why, chunks, state) if isinstance(found, Hole) else found
         if state.size > SLOT_SIZE and state.size != state.length:
             plan.write_info = True
             plan.messages.append("info was longer than the slot: it is written anew")
-        fields = {**state.info.fields}
-        new = self._new_info(plan, fields, serializer, state) if plan.write_info or plan.changes_chunks else None
-        report = self._heal(plan, new, temp, closed=closed)
+        return plan, closed
+
+    def _carry_out(self, found: Found) -> Opened:
+        """Heal, and return what there is then."""
+        plan, state, serializer = found.plan, found.state, found.serializer
+        readable = state if isinstance(state, Readable) else None
+        fields = {**readable.info.fields} if readable else new_fields(plan.chunksize)
+        writes = plan.write_info or (readable is not None and plan.changes_chunks)
+        new = self._new_info(plan, fields, serializer, state) if writes else None
+        report = self.report(found, self._heal(plan, new, found.temp))
         if new:
             return self._healed(plan, new, serializer, fields, report)
+        if readable:
+            return self._as_it_was(readable, plan, serializer, fields, found.chunks, report)
+        if found.closed:
+            self.files.close(self.files.create(self.dirfd, chunk_name(0)))
+        return Opened(
+            serializer=serializer,
+            fields=fields,
+            chunksize=plan.chunksize,
+            size=0,
+            tail=START,
+            head=START,
+            unsynced=(0,),
+            names_dirty=True,
+            self_delimiting=_stops(serializer, fields),
+            report=report,
+        )
+
+    def _as_it_was(
+        self,
+        state: Readable,
+        plan: Plan,
+        serializer: Serializer,
+        fields: dict[str, Any],
+        chunks: Chunks,
+        report: Recovery,
+    ) -> Opened:
+        """Return what there is when info stays as it is."""
         mark = state.mark
         durable_head = min(mark.head, plan.head) if mark else plan.head
         first = durable_head.chunk if durable_head != plan.head or not mark else plan.head.chunk + 1
@@ -117,36 +177,6 @@ class _Opening:
             unsynced=tuple(n for n in chunks.numbers if first <= n <= plan.head.chunk),
             names_dirty=mark is None or mark.head.chunk < plan.head.chunk,
             self_delimiting=state.self_delimiting,
-            report=report,
-        )
-
-    def _open_without(
-        self,
-        state: Missing | Blank | Unusable,
-        chunks: Chunks,
-        serializer: Serializer,
-        temp: bool,
-        given: Serializer | None,
-    ) -> Opened:
-        is_new = isinstance(state, Missing) and not chunks.numbers
-        plan = self._plan_without(state, chunks, serializer, given)
-        fields = new_fields(plan.chunksize)
-        new = self._new_info(plan, fields, serializer, state) if plan.write_info else None
-        report = self._heal(plan, new, temp, closed=is_new)
-        if new:
-            return self._healed(plan, new, serializer, fields, report)
-        if is_new:
-            self.files.close(self.files.create(self.dirfd, chunk_name(0)))
-        return Opened(
-            serializer=serializer,
-            fields=fields,
-            chunksize=plan.chunksize,
-            size=0,
-            tail=START,
-            head=START,
-            unsynced=(0,),
-            names_dirty=True,
-            self_delimiting=_stops(serializer, fields),
             report=report,
         )
 
@@ -214,25 +244,29 @@ class _Opening:
         old_length = state.length if isinstance(state, Readable) else 0
         return NewInfo(record, old_length, in_place, keep_old=isinstance(state, Unusable), slot=stops)
 
-    def _heal(self, plan: Plan, new: NewInfo | None, temp: bool, *, closed: bool) -> Recovery:
+    def _heal(self, plan: Plan, new: NewInfo | None, temp: bool) -> tuple[str, ...]:
+        """Carry *plan* out, and return the names in damaged/ of what was set aside."""
         if temp:
             self.files.unlink(self.dirfd, INFO_TEMP)
-            plan.messages.append(f"{INFO_TEMP}: removed, a new info that was never finished")
         healer = Healer(self.files, self.dirfd, self.path)
         healer.carry_out(plan, new, self.policy)
-        removed = [chunk_name(n) for n in (*plan.empty, *plan.below)]
-        report = Recovery(
-            closed=closed,
+        return tuple(healer.set_aside)
+
+    def report(self, found: Found, set_aside: tuple[str, ...]) -> Recovery:
+        """Return what people are told of a healing."""
+        plan = found.plan
+        messages = list(plan.messages)
+        if found.temp:
+            messages.append(f"{INFO_TEMP}: removed, a new info that was never finished")
+        return Recovery(
+            closed=found.closed,
             adopted=plan.adopted,
             lost=plan.lost,
-            set_aside=tuple(healer.set_aside),
+            set_aside=set_aside,
             cut=sum(length for _, length in plan.cuts),
-            removed=tuple(removed + [INFO_TEMP] * temp),
-            messages=tuple(plan.messages),
+            removed=tuple([chunk_name(n) for n in (*plan.empty, *plan.below)] + [INFO_TEMP] * found.temp),
+            messages=tuple(messages),
         )
-        if report:
-            logger.warning("%s: %s", self.path, "; ".join(report.messages))
-        return report
 
     def _healed(
         self, plan: Plan, new: NewInfo, serializer: Serializer, fields: dict[str, Any], report: Recovery
@@ -263,7 +297,7 @@ def _stops(serializer: Serializer, fields: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def _full_names(path: Path) -> Iterator[None]:
+def full_names(path: Path) -> Iterator[None]:
     """Let errors about a file in the directory name all of its path."""
     try:
         yield

@@ -130,8 +130,11 @@ def unchanged(found: Readable, chunks: Chunks) -> Plan:
     return plan
 
 
-def decide(found: Readable, chunks: Chunks) -> Plan | Hole:
-    """Return what to do with a directory whose info can be read and that was not closed, or does not fit."""
+def decide(found: Readable, chunks: Chunks, *, repair: bool = False) -> Plan | Hole:
+    """Return what to do with a directory whose info can be read and that was not closed, or does not fit.
+
+    With *repair*, what lies behind the last record of a full chunk stays: a repair takes the records in.
+    """
     info, mark = found.info, found.mark
     if info.chunksize < 1 and info.tail.chunk != info.head.chunk:
         return Hole(
@@ -149,14 +152,17 @@ def decide(found: Readable, chunks: Chunks) -> Plan | Hole:
     if behind and (mark is None or run[-1] < mark.head.chunk):
         name = chunk_name(run[-1] + 1)
         return Hole(run[-1] + 1, f"{name} is missing, though {chunk_name(behind[0])} behind it is there")
-    return _Decision(info, mark, always, run, chunks).plan()
+    return _Decision(info, mark, always, run, chunks, repair).plan()
 
 
 class _Decision:
     """Follows the records from the last place that can be believed."""
 
-    def __init__(self, info: Info, mark: Mark | None, always: bool, run: list[int], chunks: Chunks) -> None:
+    def __init__(
+        self, info: Info, mark: Mark | None, always: bool, run: list[int], chunks: Chunks, repair: bool
+    ) -> None:
         self.info, self.mark, self.always, self.run, self.chunks = info, mark, always, run, chunks
+        self.repair = repair
         self.chunksize = info.chunksize
         self.result = Plan(info.tail, info.head, info.chunksize)
 
@@ -254,7 +260,7 @@ class _Decision:
         result.sync = [scan.end.chunk for scan in scans if scan.end.chunk in self.chunks]
         self._tell(result.head, known)
         for scan in full:
-            if scan.end.offset < scan.size:
+            if scan.end.offset < scan.size and not self.repair:
                 result.end_chunk(self.chunks, scan.end, keep=True)
         if last.end.offset < last.size:
             before = last.end[::2] < known[::2]

@@ -7,11 +7,10 @@
 - The tail is what info says, where it can be read and its chunk is there; else the first chunk.  So consumed
   items may come again, and none is missing.
 - A chunk with nothing whole in it is taken out like one that is gone; later chunks move down to follow.
-- Damage inside a chunk stays where it is, for get() to report; a chunk with others behind it counts as full,
-  a damaged place in the last one as one record.
+- Damage inside a chunk stays where it is, and so do records that one chunk has more or fewer of than the others: a
+  chunk with others behind it counts as full, a damaged place in the last one as one record.  `rewrite` mends that.
 - The chunksize is info's, where it can be read.  Else what most full chunks hold: the argument cannot know
   better; it counts where there is one chunk only and that holds fewer records.
-- Records behind the chunksize-th of a chunk would never be read: they are set aside.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ def _place(plan: Plan, chunks: Chunks, scans: dict[int, Scan], used: list[int], 
     for old, new in plan.renames:
         plan.messages.append(f"{chunk_name(old)}: renumbered to {chunk_name(new)}")
     for i, old in enumerate(used):
-        _end_chunk(plan, chunks, info, scans[old], first + i, is_last=old == used[-1])
+        _end_chunk(plan, chunks, scans[old], first + i, is_last=old == used[-1])
     plan.sync = used
     tail = info.tail if info is not None and info.tail.chunk == first else Position(first, 0, 0)
     plan.tail = plan.head if tail[::2] > plan.head[::2] else tail
@@ -93,14 +92,12 @@ def _place(plan: Plan, chunks: Chunks, scans: dict[int, Scan], used: list[int], 
     plan.messages.append(f"{plan.size} items from {chunk_name(first)} on")
 
 
-def _end_chunk(plan: Plan, chunks: Chunks, info: Info | None, scan: Scan, new: int, *, is_last: bool) -> None:
-    """Cut off what lies behind the last record of a chunk that counts; *new* is its number in the end."""
+def _end_chunk(plan: Plan, chunks: Chunks, scan: Scan, new: int, *, is_last: bool) -> None:
+    """Let the head be behind the last record, and cut off what lies there; *new* is the chunk's number in the end."""
+    if not is_last:
+        return
     end = scan.end
-    too_many = end.count > plan.chunksize
-    if too_many:
-        end = chunks.scan(_start(end.chunk, chunks, info), plan.chunksize, _EVERYTHING, tolerant=True).end
-    if is_last:
-        full = end.count == plan.chunksize
-        plan.head = Position(new + 1, 0, 0) if full else Position(new, end.count, end.offset)
-    if is_last or too_many:
+    full = 0 < plan.chunksize <= end.count
+    plan.head = Position(new + 1, 0, 0) if full else Position(new, end.count, end.offset)
+    if not full:
         plan.end_chunk(chunks, end, keep=True)

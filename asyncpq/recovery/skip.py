@@ -1,4 +1,8 @@
-"""Passing over a damaged record in a queue that is open: its bytes are set aside, and the cursor goes behind them."""
+"""Passing over a damaged record in a queue that is open: its bytes are set aside, and the cursor goes behind them.
+
+r r ????????????? r r r            what the chunk must hold, less what is whole, is what the place has swallowed
+    ^at           ^end   ^stop     (stop: the head, or the end of a full chunk)
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncpq.files import Files
+    from asyncpq.recovery.chunks import Chunk
     from asyncpq.serializers import Serializer
 
 
@@ -27,38 +32,35 @@ def pass_over(
     """Set aside what lies at *at* and is no record; return where the next record begins, and the records between.
 
     A damaged place may have swallowed several records.  How many is known from what the chunk must hold, where all
-    that follows in it is whole; else the place counts as one.
+    that follows in it is whole; else as many as it has lines, or one: the last damaged place of the chunk makes
+    good for the others.
 
     Raises:
         OSError: it could not be set aside; nothing was changed.
     """
-    chunks = Chunks(files, dirfd, serializer, [at.chunk])
-    last = at.chunk == head.chunk
-    total = head.count if last else chunksize
+    chunks = Chunks(files, dirfd, serializer, [at.chunk], holes=False)
+    is_last = at.chunk == head.chunk
+    left = (head.count if is_last else chunksize) - at.count  # records from here to the end
+    beyond = head if is_last else Position(at.chunk + 1, 0, 0)
     try:
-        end, behind, whole = _behind(chunks, at, head.offset if last else None)
+        with chunks.open(at.chunk) as chunk:
+            stop = head.offset if is_last else chunk.size
+            end = min(chunk.behind(at.offset, stop), stop)
+            records = _swallowed(chunk, at.offset, end, stop, left)
+            end = stop if records == left else end
+            there = min(end, chunk.size)
     except FileNotFoundError:
-        return _end_of_chunk(at, head), total - at.count
-    if end > at.offset:
-        Healer(files, dirfd, path).copy_aside(chunk_name(at.chunk), at.offset, end)
-    if behind == 0 and whole:
-        return _end_of_chunk(at, head), max(1, total - at.count)
-    records = max(1, total - at.count - behind) if whole else 1
-    return Position(at.chunk, at.count + records, end), records
+        return beyond, left
+    if there > at.offset:
+        Healer(files, dirfd, path).copy_aside([(chunk_name(at.chunk), at.offset, there)])
+    return (beyond, left) if records == left else (Position(at.chunk, at.count + records, end), records)
 
 
-def _end_of_chunk(at: Position, head: Position) -> Position:
-    return head if at.chunk == head.chunk else Position(at.chunk + 1, 0, 0)
-
-
-def _behind(chunks: Chunks, at: Position, limit: int | None) -> tuple[int, int, bool]:
-    """Return where the damaged place ends, how many records follow, and whether they reach the end of the chunk."""
-    with chunks.open(at.chunk) as chunk:
-        size = chunk.size if limit is None else limit
-        end = chunk.next_whole(at.offset)
-        if end is None or end >= size:
-            return size, 0, True
-        offset, records = end, 0
-        while offset < size and (after := chunk.end_of(offset)) is not None:
-            offset, records = after, records + 1
-        return end, records, offset >= size
+def _swallowed(chunk: Chunk, start: int, end: int, stop: int, left: int) -> int:
+    """Return how many of the *left* records from *start* to *stop* the damaged place up to *end* stands for."""
+    at, whole = end, 0
+    while at < stop and whole < left and (after := chunk.end_of(at)) is not None and after <= stop:
+        at, whole = after, whole + 1
+    if at >= stop or whole == left:
+        return max(1, left - whole)
+    return max(1, min(chunk.records_in(start, end), left - whole - 1))

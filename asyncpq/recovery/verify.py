@@ -63,12 +63,17 @@ class Verified:
     stretch: Stretch
     runs: tuple[Run, ...] = ()
     places: tuple[Place, ...] = ()  # damaged
-    beyond: Place | None = None  # what lies behind the last record that the chunk can hold
+    beyond: Place | None = None  # all that lies behind the last record that the chunk can hold
 
     @property
     def records(self) -> int:
         """Whole records, also those that nobody would read."""
         return sum(run.records for run in self.runs)
+
+    @property
+    def name(self) -> str:
+        """The file, as it is called now."""
+        return chunk_name(self.stretch.number if self.stretch.source is None else self.stretch.source)
 
     @property
     def right(self) -> bool:
@@ -77,14 +82,20 @@ class Verified:
 
     def damage(self) -> Iterator[tuple[str, Place]]:
         """Yield the name of the file, and a place, for each thing that is wrong."""
-        name = chunk_name(self.stretch.number if self.stretch.source is None else self.stretch.source)
         for place in self.places:
-            yield name, place
+            if self.beyond is None or place.start < self.beyond.start:
+                yield self.name, place
         if self.beyond is not None:
-            yield name, self.beyond
+            yield self.name, self.beyond
         elif not self.places and self.records != self.stretch.expected:
             end = self.runs[-1].end if self.runs else self.stretch.start
-            yield name, Place(end, end, f"info counts {self.stretch.expected} records up to here, not {self.records}")
+            yield self.name, Place(end, end, _miscounted(self.stretch, self.records))
+
+
+def _miscounted(stretch: Stretch, records: int) -> str:
+    if stretch.source is None:
+        return f"the chunk is gone, and with it {stretch.expected} records"
+    return f"{stretch.expected} records were to be read here, and there are {records}"
 
 
 def stretches(plan: Plan, chunks: Chunks) -> list[Stretch]:
@@ -122,8 +133,6 @@ def verify(stretch: Stretch, chunks: Chunks, serializer: Serializer) -> Verified
     beyond = None
     if stretch.stop is None and runs and not (places and places[0].start < runs[0].end):
         beyond = _beyond(runs, places, stretch.expected, stop)
-    if beyond is not None:
-        places = tuple(place for place in places if place.start < beyond.start)
     return Verified(stretch, runs, places, beyond)
 
 
@@ -137,8 +146,10 @@ def _beyond(runs: tuple[Run, ...], places: tuple[Place, ...], expected: int, sto
     return Place(first.end, stop, f"{what} behind the last record that this chunk can hold: never read")
 
 
-def _parts(chunk: Chunk, start: int, stop: int, most: int, end_of: Callable[[int], int | None]) -> Iterator[Run | Place]:
-    """Yield runs and places in turn; the first run ends behind *most* records."""
+def _parts(
+    chunk: Chunk, start: int, stop: int, most: int, end_of: Callable[[int], int | None]
+) -> Iterator[Run | Place]:
+    """Yield runs and places in turn; a run ends behind the record number *most*."""
     at, total = start, 0
     while at < stop:
         begin, records = at, 0
@@ -158,7 +169,7 @@ def _parts(chunk: Chunk, start: int, stop: int, most: int, end_of: Callable[[int
 
 def _sound(chunk: Chunk, serializer: Serializer) -> Callable[[int], int | None]:
     """Return the function that tells where the record at an offset ends, if get() can read it."""
-    step = _step(serializer)
+    step = step_of(serializer)
 
     def end_of(offset: int) -> int | None:
         try:
@@ -169,7 +180,8 @@ def _sound(chunk: Chunk, serializer: Serializer) -> Callable[[int], int | None]:
     return end_of
 
 
-def _step(serializer: Serializer) -> Callable[[bytes, int], int]:
+def step_of(serializer: Serializer) -> Callable[[bytes, int], int]:
+    """Return what finds the end of a record that get() can read, or raises Torn or Damaged."""
     if isinstance(serializer, Custom):
         return serializer.skip
     if serializer.NAME == "pickle":
@@ -190,4 +202,5 @@ def _pickled(buffer: bytes, start: int) -> int:
 def _decoded_cbor(buffer: bytes, start: int) -> int:
     """As `skip` of cbor2, and build the value, where the library is there."""
     end = serializers.get("cbor2").skip(buffer, start)
-    return serializers.get("cbor2").decode(buffer[start:end], 0)[1]
+    serializers.get("cbor2").decode(buffer[start:end], 0)
+    return end

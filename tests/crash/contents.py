@@ -4,7 +4,7 @@
     pending            bbbb cccccccc ccc          two appends
     block     |--- 4 KiB ----|--- 4 KiB ----|
 
-    xfs       in order, whole blocks: a prefix
+    xfs       in order, whole blocks: a prefix; what is overwritten before the new size
     ext4      also: the size with zeros inside the block that was there, new blocks that were never written
     posix     each sector old or new, the size without the data, a later write without an earlier one
 
@@ -86,13 +86,20 @@ def _parts(certain: Content, pending: Sequence[Data]) -> Iterator[Content]:
 
 def xfs(certain: Content, pending: Sequence[Data], _: random.Random) -> list[Content]:
     """In order, whole blocks."""
-    return unique(_parts(certain, pending))
+    parts = unique(_parts(certain, pending))
+    return unique([*parts, *_before_the_size(parts)])
+
+
+def _before_the_size(parts: Sequence[Content]) -> Iterator[Content]:
+    """The bytes of a later state with the size of an earlier one: a block is written before the size is."""
+    for i, old in enumerate(parts):
+        yield from (resized(new, old.size) for new in parts[i + 1 :] if new.size > old.size)
 
 
 def ext4(certain: Content, pending: Sequence[Data], _: random.Random) -> list[Content]:
     """In order, whole blocks; the last block that was there with zeros; new blocks that are holes."""
     parts = unique(_parts(certain, pending))
-    found = list(parts)
+    found = [*parts, *_before_the_size(parts)]
     for i, old in enumerate(parts):
         edge = -(-old.size // BLOCK) * BLOCK
         for new in parts[i + 1 :]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from asyncpq.layout import DAMAGED
 from tests.crash.check import Checker, Outcome, claims, scratch, tree_of, violations
-from tests.crash.models import Disk, Model, State
+from tests.crash.models import POSIX, Disk, Model, State
 from tests.crash.operations import Acknowledged, Begun, Entry
 from tests.crash.player import Recording
 from tests.crash.promises import Ledger, Promise
@@ -32,6 +33,9 @@ class Report:
         return f"{self.what}: {self.cuts} cuts, {self.states} states, {self.cut_healings} in healings"
 
 
+Change = Callable[[Sequence[Entry]], list[Entry]]
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How much of a recording is looked at."""
@@ -43,12 +47,12 @@ class Effort:
     seed: int = 0
 
 
-def promised(recording: Recording) -> Iterator[tuple[list[Entry], Promise]]:
+def promised(recording: Recording, log: Sequence[Entry]) -> Iterator[tuple[list[Entry], Promise]]:
     """For each cut: the operations since the last one, and what is promised then."""
     subject = recording.subject
     ledger = Ledger(subject.policy, subject.chunksize, recording.places)
     passed: list[Entry] = []
-    for entry in recording.log:
+    for entry in log:
         if isinstance(entry, Begun | Acknowledged):
             ledger.mark(entry)
             continue
@@ -60,14 +64,17 @@ def promised(recording: Recording) -> Iterator[tuple[list[Entry], Promise]]:
     yield passed, ledger.promise()
 
 
-def explore(recording: Recording, model: Model, effort: Effort = Effort()) -> Report:  # noqa: B008
-    """Open what a cut anywhere in *recording* may leave behind in *model*."""
-    return _Exploration(recording, model, effort).report()
+def explore(recording: Recording, model: Model, effort: Effort, change: Change = list) -> Report:
+    """Open what a cut anywhere in *recording*, or in a healing, may leave behind in *model*.
+
+    *change* is applied to what was recorded: the mutation gate leaves out a sync.
+    """
+    return _Exploration(recording, model, effort, change).report()
 
 
 class _Exploration:
-    def __init__(self, recording: Recording, model: Model, effort: Effort) -> None:
-        self._recording, self._model, self._effort = recording, model, effort
+    def __init__(self, recording: Recording, model: Model, effort: Effort, change: Change) -> None:
+        self._recording, self._model, self._effort, self._change = recording, model, effort, change
         subject = recording.subject
         self._claims = claims(subject.policy.name, model.name)
         name = subject.policy.name + ("" if getattr(subject.policy, "items", None) is None else " items")
@@ -91,7 +98,7 @@ class _Exploration:
     def _cuts(self) -> None:
         disk = Disk(self._model, self._recording.first, self._chance)
         states: list[State] = []
-        for passed, promise in promised(self._recording):
+        for passed, promise in promised(self._recording, self._change(self._recording.log)):
             for entry in passed:
                 disk.do(entry)
             if passed or not states:
@@ -119,15 +126,33 @@ class _Exploration:
                 self._report.violations.append(f"{self._report.what}{where}: {bad}\n    {shown(state)}")
         return found
 
+    def _look_aside(self, aside: list[bytes], state: State) -> None:
+        """What is set aside is somewhere at any time."""
+        for data in aside:
+            if not any(content and data in content.data for _, content in state):
+                bad = f"I6: {len(data)} bytes that were to be set aside are nowhere"
+                self._report.violations.append(f"{self._report.what}, cut while healing: {bad}\n    {shown(state)}")
+
     def _cut_healing(self, state: State) -> None:
         disk = Disk(self._model, tree_of(state), self._chance)
-        for entry in self._outcomes[state].healing:
+        healing = self._outcomes[state].healing
+        aside = set_aside(state, healing)
+        for entry in self._change(healing):
             disk.do(entry)
             for inner in dict.fromkeys(disk.states(self._effort.cap // 8)):
+                self._look_aside(aside, inner)
                 for promise in dict.fromkeys(self._healed[state]):
                     self._look(inner, promise, ", cut while healing")
             if len(self._report.violations) >= self._effort.most:
                 return
+
+
+def set_aside(state: State, healing: Sequence[Entry]) -> list[bytes]:
+    """What *healing* put into damaged/."""
+    disk = Disk(POSIX, tree_of(state), random.Random(0))
+    for entry in healing:
+        disk.do(entry)
+    return [content.data for path, content in disk.live() if content and f"/{DAMAGED}/" in path]
 
 
 def shown(state: State) -> str:

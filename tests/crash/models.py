@@ -6,7 +6,7 @@
 
     ext4, xfs     name operations are there in order: a prefix
     ext4          a rename over an existing name has its file's data with it
-    posix         any subset; a rename into another directory is two operations
+    posix         any subset; a file that was moved into another directory, which is synced, may have both names
 """
 
 from __future__ import annotations
@@ -103,8 +103,6 @@ class Disk:
                 self._files[node].settle(len(self._files[node].pending))
             case SyncDir(directory):
                 self._sync_names(directory)
-            case Rename(directory, old, target, new, node) if not self.model.ordered and directory != target:
-                self._pending += [Pending(Link(target, new, node)), Pending(Unlink(directory, old))]
             case Rename(over=over, node=node):
                 file = self._files[node]
                 self._pending.append(Pending(entry, file.settled + len(file.pending) if over else 0))
@@ -118,6 +116,8 @@ class Disk:
                 pass
 
     def _sync_names(self, directory: int) -> None:
+        if not self.model.ordered:
+            self._sync_new_names(directory)
         mine = [i for i, pending in enumerate(self._pending) if directory in _directories(pending.operation)]
         certain = range(mine[-1] + 1) if mine and self.model.ordered else mine
         for i in certain:
@@ -127,6 +127,22 @@ class Disk:
                 file = self._files[pending.operation.node]
                 file.settle(max(0, pending.written - file.settled))
         self._pending = [pending for i, pending in enumerate(self._pending) if i not in certain]
+
+    def _sync_new_names(self, directory: int) -> None:
+        """Of a rename into *directory* from another one, the new name is certain now; the old one may still be there."""
+        for i, pending in enumerate(self._pending):
+            match pending.operation:
+                case Rename(source, old, target, new, node) if source != target == directory:
+                    _apply(self._names, Link(target, new, node))
+                    self._pending[i] = Pending(Unlink(source, old))
+
+    def live(self) -> State:
+        """What a program sees, without a cut."""
+        names = {node: dict(inner) for node, inner in self._names.items()}
+        for pending in self._pending:
+            _apply(names, pending.operation)
+        files = {node: contents.prefixes(file.certain, file.pending)[-1] for node, file in self._files.items()}
+        return tuple(sorted((path, files.get(node)) for path, node in _paths(names, ROOT, "")))
 
     # -- states -------------------------------------------------------------------------------------------------
 

@@ -50,20 +50,21 @@ every_serializer = pytest.mark.parametrize("name", NAMES)
 STEPS: Final = ("pwrite", "fsync", "fdatasync", "fsync_dir", "rename")
 RECORD: Final = ("pwrite", "q00000")
 INFO: Final = ("pwrite", "info")
-FULL_CHUNK: Final = [RECORD, INFO, ("fdatasync", "q00000"), ("fsync_dir", "queue"), INFO, ("fdatasync", "info")]
+DURABLE: Final = ("fdatasync", "info")
+FULL_CHUNK: Final = [RECORD, ("fdatasync", "q00000"), ("fsync_dir", "queue"), INFO, DURABLE]
 
 # What is written and synced before the second put, and the third, which fills the chunk, return.
 SECOND: Final = {
     "never": [RECORD, INFO],
     "rollover": [RECORD, INFO],
     "interval": [RECORD, INFO],
-    "always": [RECORD, ("fdatasync", "q00000"), INFO, ("fdatasync", "info")],
+    "always": [RECORD, ("fdatasync", "q00000"), INFO, DURABLE],
 }
 THIRD: Final = {
     "never": [RECORD, INFO],
     "rollover": FULL_CHUNK,
     "interval": [RECORD, INFO],
-    "always": [RECORD, ("fdatasync", "q00000"), ("fsync_dir", "queue"), INFO, ("fdatasync", "info")],
+    "always": FULL_CHUNK,
 }
 
 

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from asyncpq import AsyncQueue, Empty, QueueFailed, serializers
@@ -61,7 +62,7 @@ class Worker:
             await self.choose(many)
 
     async def choose(self, many: bool) -> None:
-        dice = self.random.random()
+        dice = self.random.uniform(0.05 if self.job.calm else 0, 1)
         if dice < 0.02:
             await self.reopen()
         elif dice < 0.03:
@@ -150,7 +151,7 @@ class Worker:
     # -- after a sync that failed -------------------------------------------------------------------------------
 
     async def refused(self) -> None:
-        """Everybody gets QueueFailed from now on, and close raises nothing."""
+        """Everybody gets QueueFailed from now on, and close raises nothing and writes nothing."""
         queue = self.queue
         calls: list[Callable[[], Any]] = [
             lambda: queue.put(item(self.next)),
@@ -168,7 +169,13 @@ class Worker:
             except QueueFailed:
                 continue
             raise AssertionError("a call was taken by a queue that has failed")
+        before = self.files()
         await queue.close()
+        assert self.files() == before, "the closing of a queue that has failed changed a file"
+
+    def files(self) -> dict[str, tuple[bytes, int]]:
+        paths = [path for path in Path(self.job.path).iterdir() if path.is_file()]
+        return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
 def run(job: Job, pipe: int) -> None:

@@ -106,11 +106,11 @@ class Child:
         """Return when none of its threads runs any more."""
         os.kill(self.pid, signal.SIGSTOP)
         end = time.monotonic() + PATIENCE
-        while any(state not in "TZX" for state in self._states()):
+        while any(state not in "TZX" for state in self.states()):
             assert time.monotonic() < end, "the child cannot be stopped"
             time.sleep(0.0005)
 
-    def _states(self) -> list[str]:
+    def states(self) -> list[str]:
         states = []
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             with suppress(FileNotFoundError, ProcessLookupError):

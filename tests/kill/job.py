@@ -48,6 +48,7 @@ class Job:
     seed: int = 0
     steps: int = 0  # operations; 0: until it is killed
     producers: int = 0  # tasks that put, beside one that gets; 0: a single task does everything
+    calm: bool = False  # never sync, close or clear: what is durable is the policy's doing alone
     hold: bool = False  # stop before the queue is opened, until SIGCONT
 
     def as_dict(self) -> dict[str, Any]:

@@ -37,12 +37,13 @@ class Ledger:
     synced: tuple[int, int] = (-1, -1)  # puts and done up to here survive whatever the policy is
     runs: list[tuple[int, int]] = field(default_factory=list)  # what each child put first and last
     last: int = -1  # the highest number ever begun
-    ready = ended = failed = False
+    ready = ended = False
+    failed: int = 0  # when QueueFailed was raised, in nanoseconds
     errors: list[str] = field(default_factory=list)
 
     def hear(self, marks: bytes) -> None:
         """Take in what a child said."""
-        self.ready = self.ended = self.failed = False
+        self.ready, self.ended, self.failed = False, False, 0
         start = self.next
         for line in marks.decode("utf-8").splitlines():
             letter, _, rest = line.partition(" ")
@@ -67,7 +68,8 @@ class Ledger:
             self.synced = first, last
         self.ready |= letter == "R"
         self.ended |= letter == "F"
-        self.failed |= letter == "X"
+        if letter == "X":
+            self.failed = when
 
     @property
     def next(self) -> int:

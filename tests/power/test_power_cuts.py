@@ -32,7 +32,7 @@ CUTS: Final = {"always": 40}  # of each file system; the other policies:
 FEWER: Final = 20
 DIRECTORIES: Final = 5  # one for each serializer, used by turns, across all the cuts
 CHUNKSIZES: Final = (1, 3, 100, 3, 100)
-LONGEST: Final = 0.25  # seconds from the opening of the queue to the cut
+LONGEST: Final = 0.25  # seconds from the opening of the queue to the cut, beyond the window of the policy
 SCHEDULER: Final = 0.25  # seconds that a commit may take, or wait for a processor, on a busy machine
 OTHERS: Final = {
     "pickle": pq_pickle,
@@ -110,8 +110,8 @@ class Grid:
     def cut(self, number: int) -> None:
         """Use a directory, cut the power off, and compare what comes back."""
         at = number % DIRECTORIES
-        job = replace(self.jobs[at], first=self.ledgers[at].next, seed=self.random.getrandbits(32))
-        ledger = self.ledgers[at]
+        ledger, calm = self.ledgers[at], self.random.random() < 0.7
+        job = replace(self.jobs[at], first=ledger.next, seed=self.random.getrandbits(32), calm=calm)
         child = self.server.start(job)
         child.wait_for(self.random.choice("RP"))
         self._wait(child)
@@ -125,7 +125,7 @@ class Grid:
 
     def _wait(self, child: Child) -> None:
         """Listen for a while; sometimes the journal is committed meanwhile, as other programs have it done."""
-        child.listen(self.random.uniform(0, LONGEST))
+        child.listen(self.random.uniform(0, LONGEST + getattr(POLICIES[self.policy], "seconds", 0)))
         if self.random.random() < 0.5:
             self.disk.commit_journal()
             child.listen(self.random.uniform(0, LONGEST / 10))
