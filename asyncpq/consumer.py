@@ -220,7 +220,7 @@ class Consumer:
             self._getters.wake()
             move_back(self._engine, start.chunk)
             raise
-        self._engine.autosaving.remove(start.chunk)
+        self._engine.autosaved(start.chunk)
         reclaim_later(self._engine)
 
     def _bookmark(self) -> tuple[list[Returned], Position, int]:

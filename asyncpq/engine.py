@@ -84,6 +84,7 @@ class Engine:
         self.stopped = False  # ... or not even that
         self.autosaving: list[int] = []  # chunks of autosave gets that have not returned
 
+        self._closing: asyncio.Future[None] | None = None
         self.refusal: Callable[[], BaseException] | None = None  # what every further call gets
         self.failure: QueueFailed | None = None
         _open.add(self)
@@ -460,9 +461,22 @@ class Engine:
     def close(self) -> asyncio.Future[None]:
         """Make all durable and release everything, after what waits in the lane.
 
+        Autosave gets whose commit runs come first: one that is cancelled has its item put back.
+
         Cancellation: goes on; the lock is freed at its end.
         """
-        return self._lane.enqueue(Request(self.loop.create_future(), job=self._close, last=True))
+        self._closing = self.loop.create_future()
+        self._close_when_quiet()
+        return self._closing
+
+    def _close_when_quiet(self) -> None:
+        if self._closing is not None and not self.autosaving:
+            self._lane.enqueue(Request(self._closing, job=self._close, last=True))
+
+    def autosaved(self, chunk: int) -> None:
+        """Take an autosave get out of `autosaving`: it has returned, or the tail has moved back before it."""
+        self.autosaving.remove(chunk)
+        self._close_when_quiet()
 
     def _close(self) -> None:
         self._committer.stop()

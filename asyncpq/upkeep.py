@@ -70,7 +70,7 @@ def pass_over(engine: Engine) -> asyncio.Future[None]:
 
 def reclaim_later(engine: Engine) -> None:
     """Remove what the autosave gets that have returned have emptied."""
-    if engine.log.chunks.oldest < engine.log.tail.chunk and not engine.autosaving:
+    if engine.refusal is None and engine.log.chunks.oldest < engine.log.tail.chunk and not engine.autosaving:
         forget(engine.in_lane(engine.log.reclaim))
 
 
@@ -79,7 +79,9 @@ def move_back(engine: Engine, chunk: int) -> None:
 
     The commit that was given up may be running: *chunk* stays among the `autosaving` until this one is done.
     """
-    if engine.refusal is None:
-        moving = engine.commit_later()
-        moving.add_done_callback(lambda _: engine.autosaving.remove(chunk))
-        forget(moving)
+    if engine.failure is not None:
+        engine.autosaved(chunk)
+        return
+    moving = engine.commit_later()
+    moving.add_done_callback(lambda _: engine.autosaved(chunk))
+    forget(moving)

@@ -6,6 +6,7 @@ at random   many tasks, random operations and cancels, against a model (random_r
 """
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -93,9 +94,7 @@ CALLS: Final[dict[str, tuple[Call, Possible]]] = {
     "sync": (lambda queue: queue.sync(), same),
     "compact": (lambda queue: queue.compact(), same),
     "clear": (lambda queue: queue.clear(), clear),
-    "qsize": (lambda queue: queue.qsize(), same),
 }
-every_call = pytest.mark.parametrize("name", CALLS)
 every_policy = pytest.mark.parametrize("policy", POLICIES)
 both = pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
 
@@ -153,13 +152,41 @@ def copies(path: Path) -> Callable[[], Path]:
     return lambda: Path(shutil.copytree(path, path.with_name(f"copy{next(numbers)}")))
 
 
-@every_call
-@every_policy
-@both
-@pytest.mark.parametrize("state", ["not open", "open", "written", "in a thread"])
+# What the queue has done before, and the policies under which that makes a difference.
+STATES: Final = {
+    "not open": ["interval"],
+    "open": ["interval", "always"],  # the items have to be read
+    "written": POLICIES,
+    "in a thread": ["interval", "rollover"],  # inline_limit=0
+}
+GETTING: Final = {"get", "get, with a timeout", "get_many", "peek", "clear", "compact"}
+QUICK: Final = [
+    (name, policy, autosave, state)
+    for state, policies in STATES.items()
+    for policy in policies
+    for name in CALLS
+    for autosave in ([False, True] if name in GETTING else [False])
+    if state == "written" or "timeout" not in name
+]
+ALL: Final = itertools.product(CALLS, POLICIES, [False, True], STATES)
+
+
+@pytest.mark.parametrize(("name", "policy", "autosave", "state"), QUICK)
 async def test_a_cancel_at_every_await(
     name: str, policy: str, autosave: bool, state: str, stored: Path, jobs: Jobs
 ) -> None:
+    await cancelled_everywhere(name, policy, autosave, state, stored, jobs)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("name", "policy", "autosave", "state"), sorted({*ALL} - {*QUICK}))
+async def test_a_cancel_at_every_await_of_all(
+    name: str, policy: str, autosave: bool, state: str, stored: Path, jobs: Jobs
+) -> None:
+    await cancelled_everywhere(name, policy, autosave, state, stored, jobs)
+
+
+async def cancelled_everywhere(name: str, policy: str, autosave: bool, state: str, stored: Path, jobs: Jobs) -> None:
     """Once the queue goes on to be used, once it is closed and opened again."""
     call, possible = CALLS[name]
     copy = copies(stored)
@@ -334,6 +361,48 @@ async def test_a_task_done_commits_nothing_that_is_still_being_got(tmp_path: Pat
         assert await finished(jobs, drained(queue)) == items[1:]
 
 
+@pytest.mark.parametrize("moves", ["clear", "compact"])
+@pytest.mark.parametrize("commits", ["task_done", "get", "get_many", "cancelled get", "cancelled get_many"])
+async def test_a_commit_behind_a_clear_brings_nothing_back(
+    moves: str, commits: str, tmp_path: Path, jobs: Jobs
+) -> None:
+    """It was asked for before, with a place that is not in the queue any more when its turn comes."""
+    path = tmp_path / "q"
+    autosave = commits != "task_done"
+    async with Stepped(jobs, AsyncQueue(path, chunksize=4, autosave=autosave)) as queue:
+        await finished(jobs, queue.put_many("abc"))
+        if moves == "compact":
+            await finished(jobs, queue.get_many(3))
+            if not autosave:
+                await finished(jobs, queue.task_done())
+        elif not autosave:
+            await finished(jobs, queue.get())
+        (moving,) = await started(queue.clear() if moves == "clear" else queue.compact())
+        calls: dict[str, Call] = {
+            "task_done": lambda q: q.task_done(),
+            "get": get_one,
+            "get_many": lambda q: q.get_many(2),
+        }
+        (committing,) = await started(calls[commits.removeprefix("cancelled ")](queue))
+        for _ in range(2 * commits.startswith("cancelled")):
+            jobs.run_one()
+            await ticks(2)
+            committing.cancel()
+        await settle(jobs)
+        assert moving.done()
+        await finished(jobs, queue.put("later"))
+        await settle(jobs)
+        if not committing.done():
+            assert await finished(jobs, queue.qsize()) in (0, 1)
+        committing.cancel()
+        await settle(jobs)
+    async with Stepped(jobs, AsyncQueue(path)) as queue:
+        assert not queue.recovery
+        left = await finished(jobs, drained(queue))
+    got = [] if committing.cancelled() or commits == "task_done" else [*committing.result()]
+    assert left == ["later"] or ("".join(got), left) == ("later", [])
+
+
 # -- while a thread is at it ----------------------------------------------------------------------------------------
 
 
@@ -386,6 +455,51 @@ async def test_a_cancel_while_a_thread_is_at_it(name: str, again: bool, tmp_path
         assert queue.stats()["waiting_to_be_stored"] == 0
     async with AsyncQueue(path) as queue:
         assert await queue.empty()
+
+
+async def test_a_sync_while_a_chunk_fills(tmp_path: Path) -> None:
+    """Under `never` a full chunk is closed at once, but not while it is being synced."""
+    files = Blocked()
+    async with queue_on(files, tmp_path / "q", chunksize=3, fsync="never") as queue:
+        await queue.put_many("ab")
+        with files.at("fdatasync"):
+            (syncing,) = await started(queue.sync())
+            await files.is_reached()
+            await queue.put_many("cdefgh")
+        await asyncio.wait_for(syncing, 20)
+        await queue.sync()
+        assert await drained(queue) == [*"abcdefgh"]
+
+
+async def test_a_call_in_the_turn_in_which_the_opening_ends(stored: Path, jobs: Jobs) -> None:
+    calls: list[Call] = [
+        get_one,
+        lambda q: q.put("more"),
+        lambda q: q.get_many(2),
+        lambda q: q.peek(),
+        lambda q: q.close(),
+    ]
+    for call in calls:
+        queue = AsyncQueue(stored)
+        (opening,) = await started(queue.open())
+        jobs.run_one()
+        calling = asyncio.ensure_future(call(queue))
+        await finished(jobs, calling)
+        assert await opening is queue
+        await finished(jobs, queue.close())
+
+
+async def test_a_read_that_ends_after_the_close(stored: Path, jobs: Jobs) -> None:
+    """By then its descriptor may be another directory's."""
+    async with Stepped(jobs, AsyncQueue(stored)) as queue:
+        getters = await started(queue.get(), queue.get_many(2), queue.peek())
+        closing = asyncio.ensure_future(queue.close())
+        await ticks()
+        jobs.run_newest()
+        await settle(jobs)
+        assert closing.done()
+        outcomes = await asyncio.gather(*getters, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [QueueClosed] * 3
 
 
 @pytest.mark.parametrize("name", ["open", "close"])

@@ -33,7 +33,7 @@ class FailsOnce(Blocked):
 async def failing_queue(path: Path) -> tuple[AsyncQueue, FailsOnce]:
     files = FailsOnce()
     queue = AsyncQueue(path, fsync=Interval(WINDOW))
-    queue._files = files
+    queue._files = files  # type: ignore[assignment]  # it takes what the log writes
     await queue.put("durable")
     await queue.sync()
     return queue, files

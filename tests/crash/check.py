@@ -55,6 +55,7 @@ class Subject:
     policy: Policy
     serializer: Serializer
     chunksize: int
+    foreign: bool = False  # persist-queue wrote there too, and syncs nothing
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Checker:
     def __init__(self, subject: Subject, items: Mapping[str, int], folder: Path) -> None:
         self._subject, self._items, self._folder = subject, items, folder
         self._numbers = itertools.count()
-        self.direct = subject.policy.name == "always"  # persist-queue reads it without healing
+        self.direct = subject.policy.name == "always" and not subject.foreign  # persist-queue reads it without healing
 
     def outcome(self, state: State, *, old_reader: bool = True) -> Outcome:
         """What comes of opening *state*; once more, and with persist-queue."""
@@ -176,16 +177,26 @@ class Checker:
 
     def _old_reader(self, base: Path) -> Iterator[Any]:
         subject = self._subject
-        name = "json" if subject.serializer.NAME == "orjson" else subject.serializer.NAME
-        module = importlib.import_module(f"persistqueue.serializers.{name}")
         path = str(base / subject.where)
-        queue = Queue(path, chunksize=subject.chunksize, serializer=module, tempdir=path)
+        queue = _OldReader(path, chunksize=subject.chunksize, serializer=old_serializer(subject), tempdir=path)
         try:
             for _ in range(queue.qsize()):
                 yield queue.get(block=False)
         finally:
             queue.headf.close()
             queue.tailf.close()
+
+
+def old_serializer(subject: Subject) -> Any:
+    """The module of persist-queue that reads and writes the same."""
+    name = "json" if subject.serializer.NAME == "orjson" else subject.serializer.NAME
+    return importlib.import_module(f"persistqueue.serializers.{name}")
+
+
+class _OldReader(Queue):  # type: ignore[misc]  # persist-queue has no types
+    """persist-queue as it is; one that could not be opened says nothing more when it goes."""
+
+    headf = tailf = None
 
 
 def drained(files: Recorder, dirfd: int, path: Path, opened: Opened) -> Iterator[Any]:
@@ -246,8 +257,8 @@ class Claims:
     nothing_wrong: bool
 
 
-def claims(policy: str, model: str) -> Claims:
-    kept = policy == "always" or model in ("ext4", "xfs")
+def claims(subject: Subject, model: str) -> Claims:
+    kept = not subject.foreign and (subject.policy.name == "always" or model in ("ext4", "xfs"))
     return Claims(kept, kept)
 
 
@@ -255,7 +266,7 @@ def violations(found: Outcome, promise: Promise, places: Mapping[int, Place], cl
     """What *found* does that must not be."""
     bad = list(found.complaints)
     if found.error is not None:
-        if claimed.raises_nothing or not isinstance(found.error, StorageError):
+        if claimed.raises_nothing or not isinstance(found.error, CorruptQueue | CorruptRecord):
             return [*bad, f"I0: {found.error!r}"]
         if found.repaired is None:
             return [*bad, f"I0: {found.error!r} and no repair"]

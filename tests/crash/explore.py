@@ -76,9 +76,9 @@ class _Exploration:
     def __init__(self, recording: Recording, model: Model, effort: Effort, change: Change) -> None:
         self._recording, self._model, self._effort, self._change = recording, model, effort, change
         subject = recording.subject
-        self._claims = claims(subject.policy.name, model.name)
+        self._claims = claims(subject, model.name)
         name = subject.policy.name + ("" if getattr(subject.policy, "items", None) is None else " items")
-        self._report = Report(f"{model.name} {name} {subject.serializer.NAME} {recording.script}")
+        self._report = Report(f"{model.name} {name} {subject.serializer.NAME} {recording.script.name}")
         self._chance = random.Random(effort.seed)
         self._outcomes: dict[State, Outcome] = {}
         self._seen: set[tuple[int, Promise]] = set()

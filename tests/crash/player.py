@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from asyncpq import AsyncQueue
 from asyncpq.layout import chunk_number
 from asyncpq.serializers import Damaged, Serializer, Torn
-from tests.crash.check import Subject, item_of
+from tests.crash.check import Subject, item_of, old_serializer
+from tests.crash.old_writer import old_queue
 from tests.crash.operations import Entry, Link, Rename, Write
 from tests.crash.promises import Place
 from tests.crash.recorder import Recorder, Tree
@@ -23,10 +24,10 @@ KEYS: Final = 64  # items that a script may put
 class Player:
     """One program: it puts items numbered from 0 on, of *length* characters."""
 
-    def __init__(self, recorder: Recorder, subject: Subject, length: int, *, autosave: bool, first: int) -> None:
+    def __init__(self, recorder: Recorder, subject: Subject, length: int, *, autosave: bool) -> None:
         self.recorder, self._subject, self._length, self._autosave = recorder, subject, length, autosave
-        self._key = first  # of the next item
-        self._left = list(range(first))  # acknowledged, and not done with
+        self._key = 0  # of the next item
+        self._left: list[int] = []  # acknowledged, and not done with
         self._got: list[int] = []
         self.queue: AsyncQueue
 
@@ -47,6 +48,17 @@ class Player:
         )
         self.queue._files = self.recorder
         await self.queue.open()
+
+    def after_old(self, before: OldPlay) -> None:
+        """Let persist-queue have the directory first."""
+        subject, recorder = self._subject, self.recorder
+        with old_queue(
+            recorder, Path(recorder.base) / subject.where, subject.chunksize, old_serializer(subject)
+        ) as queue:
+            old = OldPlayer(queue, recorder, self._length)
+            before(old)
+        self._left = old.left
+        self._key = 1 + max(old.left, default=KEYS // 2)
 
     async def close(self) -> None:
         call = self.recorder.begun("durable" if self._subject.policy.name != "never" else "nothing")
@@ -139,6 +151,33 @@ class Player:
 
 
 Play = Callable[[Player], Awaitable[None]]
+OldPlay = Callable[["OldPlayer"], None]
+
+
+class OldPlayer:
+    """One program that uses persist-queue."""
+
+    def __init__(self, queue: Any, recorder: Recorder, length: int) -> None:
+        self._queue, self._recorder, self._length = queue, recorder, length
+        self.left: list[int] = []
+        self._got: list[int] = []
+        self._key = 0
+
+    def put(self) -> None:
+        call = self._recorder.begun("put", [self._key])
+        self._queue.put(item_of(self._key, self._length))
+        self.left += call.keys
+        self._key += 1
+
+    def get(self) -> None:
+        item = self._queue.get(block=False)
+        assert int(item.split(":")[0]) == self.left[0]
+        self._got.append(self.left.pop(0))
+
+    def task_done(self) -> None:
+        self._recorder.begun("done", self._got)
+        self._queue.task_done()
+        self._got = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +188,7 @@ class Script:
     play: Play
     where: str = "queue"
     autosave: bool = False
+    before: OldPlay | None = None  # what persist-queue did there first
 
 
 @dataclass(slots=True)
@@ -156,7 +196,7 @@ class Recording:
     """A script that was played."""
 
     subject: Subject
-    script: str
+    script: Script
     first: Tree
     log: list[Entry]
     items: dict[str, int]
@@ -165,10 +205,13 @@ class Recording:
 
 def play(script: Script, subject: Subject, length: int, folder: Path) -> Recording:
     """Play *script* in the empty directory *folder*."""
+    subject = replace(subject, where=script.where, foreign=script.before is not None)
     recorder = Recorder(folder)
-    player = Player(recorder, subject, length, autosave=script.autosave, first=0)
+    player = Player(recorder, subject, length, autosave=script.autosave)
 
     async def run() -> None:
+        if script.before is not None:
+            player.after_old(script.before)
         await player.open()
         await script.play(player)
         if subject.policy.name == "never":
@@ -179,7 +222,7 @@ def play(script: Script, subject: Subject, length: int, folder: Path) -> Recordi
     asyncio.run(run())
     items = {item_of(key, length): key for key in range(KEYS)}
     places = places_of(recorder.first, recorder.log, subject.serializer)
-    return Recording(subject, script.name, recorder.first, recorder.log, items, places)
+    return Recording(subject, script, recorder.first, recorder.log, items, places)
 
 
 def places_of(first: Tree, log: Sequence[Entry], serializer: Serializer) -> dict[int, Place]:

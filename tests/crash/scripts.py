@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import hypothesis.strategies as st
 
-from tests.crash.player import Player, Script
+from tests.crash.player import OldPlayer, Player, Script
 
 
 async def puts(p: Player) -> None:
@@ -171,6 +171,34 @@ async def killed_between(p: Player) -> None:
     await p.get(2)
     await p.task_done()
 
+
+def old_session(p: OldPlayer) -> None:
+    for _ in range(4):
+        p.put()
+    p.get()
+    p.get()
+    p.task_done()
+    p.put()
+    p.put()
+    p.get()
+    p.get()
+    p.task_done()
+
+
+def old_first_put(p: OldPlayer) -> None:
+    p.put()
+
+
+async def nothing(p: Player) -> None:
+    await asyncio.sleep(0)
+
+
+# persist-queue alone, and then its directory is taken over while the kernel has not written it yet.
+OLD_SCRIPTS: Final = (
+    Script("persist-queue", nothing, before=old_session),
+    Script("taken over", puts_and_gets, before=old_session),
+    Script("taken over early", puts, before=old_first_put),
+)
 
 SCRIPTS: Final = (
     Script("puts", puts),

@@ -45,12 +45,19 @@ class Worker:
         await self.queue.open()
         self.say("R")
         try:
-            await (self.together() if self.job.producers else self.alone())
+            await self.use()
             await self.queue.close()
         except QueueFailed:
             self.say("X")
             await self.refused()
         self.say("F")
+
+    async def use(self) -> None:
+        try:
+            await (self.together() if self.job.producers else self.alone())
+        except OSError:
+            await self.queue.sync()  # a file system that takes no write syncs nothing either: QueueFailed
+            raise
 
     # -- one task that does everything ------------------------------------------------------------------------
 

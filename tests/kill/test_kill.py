@@ -37,7 +37,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def places(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     """A disk, where a kill mostly meets a sync, and memory, where it mostly meets a write."""
-    memory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else tmp_path))
+    memory = Path(tempfile.mkdtemp(prefix="asyncpq-kill-", dir=MEMORY if MEMORY.is_dir() else tmp_path))
     try:
         yield tmp_path, memory
     finally:
