@@ -125,10 +125,12 @@ def _check(path: Path, given: Serializer | None) -> CheckReport:
             gone: FileNotFoundError | None = None
             try:
                 seen = foresee(files, dirfd, path, serializer=given, chunksize=CHUNKSIZE, repair=False)
-                if seen.refusal is None and not seen.right:
-                    repaired = foresee(files, dirfd, path, serializer=given, chunksize=CHUNKSIZE, repair=True)
-                else:
+                if seen.refusal is not None or seen.right:
                     repaired = seen
+                elif seen.found.closed:
+                    repaired = seen.repaired()
+                else:
+                    repaired = foresee(files, dirfd, path, serializer=given, chunksize=CHUNKSIZE, repair=True)
             except FileNotFoundError as error:
                 gone = error  # a consumed chunk
             if gone is None and read_info(files, dirfd) == before:

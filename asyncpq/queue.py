@@ -63,7 +63,7 @@ class AsyncQueue:
                 was written with, pickle for a new one.
             autosave: True: get commits; False: task_done does.
             fsync: a policy of `asyncpq.fsync`, or its name.
-            repair: heal also what may lose records, after setting aside what is damaged.
+            repair: do first what `asyncpq.repair` does: read every record, and set aside what is damaged.
             on_corrupt: "raise", or "skip" to set a damaged record aside and go on.
             inline_limit: bytes that are written from the event loop itself; 0: everything in a thread.
             lock: False where the file system has no flock; then one opener is your own care.

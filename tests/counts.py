@@ -5,6 +5,7 @@ python -m tests.counts          docs/promises.md shows it, between its two marks
 python -m tests.counts --check  ends with an error where it does not
 """
 
+import fcntl
 import json
 import platform
 import sys
@@ -27,11 +28,15 @@ def load() -> Tables:
 
 
 def save(title: str, name: str, row: Row) -> None:
-    """Keep the row *name* of the table *title* until the next run replaces it."""
-    tables = load()
-    tables.setdefault(title, {})[name] = row
-    tables["run on"] = {"system": {"kernel": kernel(), "Python": platform.python_version()}}
-    FILE.write_text(json.dumps(tables, indent=1, sort_keys=False) + "\n", "utf-8")
+    """Keep the columns of the row *name* of the table *title*, until a later run replaces them."""
+    with FILE.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two runs at once do not lose each other's
+        file.seek(0)
+        tables: Tables = json.loads(file.read() or "{}")
+        tables.setdefault(title, {}).setdefault(name, {}).update(row)
+        tables["run on"] = {"system": {"kernel": kernel(), "Python": platform.python_version()}}
+        file.truncate(0)
+        file.write(json.dumps(tables, indent=1) + "\n")
 
 
 def kernel() -> str:
@@ -42,9 +47,9 @@ def kernel() -> str:
 def text(tables: Tables) -> str:
     """All tables as Markdown."""
     parts = [_table(title, rows) for title, rows in tables.items() if title != "run on"]
-    system = tables.get("run on", {}).get("system", {})
-    about = "Counts of the last runs of `make soak`" + "".join(f", {key} {value}" for key, value in system.items())
-    return "\n\n".join([about.replace("kernel ", "") + ".", *parts])
+    system = tables.get("run on", {}).get("system", {"kernel": "none", "Python": "none"})
+    about = f"Counts of the last `make soak`, on {system['kernel']} with Python {system['Python']}."
+    return "\n\n".join([about, *parts])
 
 
 def _table(title: str, rows: dict[str, Row]) -> str:

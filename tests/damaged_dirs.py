@@ -1,8 +1,11 @@
 """Directories of eleven items, chunks of three, in which some records are damaged in some way."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from tests.unit.queue_dirs import QueueDir, item
 
@@ -74,3 +77,10 @@ def set_aside(path: Path) -> bytes:
     """What lies in damaged/, in the order of the files it comes from."""
     parts = {tuple(p.name.split(".")): p.read_bytes() for p in (path / "damaged").iterdir()}
     return b"".join(parts[key] for key in sorted(parts, key=lambda key: (key[0], int(key[1]))))
+
+
+@pytest.fixture
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let syncs do nothing: what survives a power cut is the crash explorer's to tell."""
+    for call in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, call, os.fstat)

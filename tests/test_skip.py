@@ -1,4 +1,4 @@
-"""on_corrupt="skip": what cannot be read lies in damaged/, all else comes in order, and every number goes on fitting."""
+"""on_corrupt="skip": what cannot be read lies in damaged/, all else comes in order, and every number fits."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from asyncpq import AsyncQueue, CorruptRecord, Empty, check, serializers
-from tests.damaged_dirs import ITEMS, KINDS, NAMES, PLACES, damage, set_aside
+from tests.damaged_dirs import ITEMS, KINDS, NAMES, PLACES, damage, no_sync, set_aside
 from tests.unit.queue_dirs import CHUNKSIZE, drained_by_upstream, item, make, tree
 
 
@@ -15,6 +15,9 @@ class Gone:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (int, ("no number",))
+
+
+pytestmark = pytest.mark.usefixtures(no_sync.__name__)
 
 
 @pytest.fixture(params=NAMES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,11 @@ class Foreseen:
     def right(self) -> bool:
         """Whether get() can read every record, and no other lies between them."""
         return all(one.right for one in self.verified)
+
+    def repaired(self) -> Foreseen:
+        """Return what a repair would do where opening has nothing to heal: the same, and the damage."""
+        names = tuple(f"{one.name}.{place.start}" for one in self.verified for place in one.places)
+        return replace(self, report=reported(self.report, self.verified, names))
 
     @property
     def records(self) -> int:
@@ -69,8 +74,5 @@ def foresee(
         verified = tuple(verify(one, chunks, found.serializer) for one in stretches(found.plan, chunks))
         aside = [f"{chunk_name(at.chunk)}.{at.offset}" for at in found.plan.copies]
         aside += [chunk_name(number) for number in found.plan.moves]
-        report = opening.report(found, tuple(aside))
-        if repair and not all(one.right for one in verified):
-            places = [f"{one.name}.{place.start}" for one in verified for place in one.places]
-            report = reported(report, verified, tuple(places))
-        return Foreseen(found, refusal, verified, report)
+        seen = Foreseen(found, refusal, verified, opening.report(found, tuple(aside)))
+        return seen if seen.right or not repair else seen.repaired()

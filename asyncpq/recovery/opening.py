@@ -94,8 +94,9 @@ class Opening:
         numbers = chunk_numbers(names)
         data = read_info(self.files, self.dirfd) if INFO in names else None
         serializer, state = identify(self.path, data, given)
-        if serializer is None:
-            serializer = self._by_first_record(numbers)
+        if serializer is None or (given is None and isinstance(state, Unusable)):
+            # What cannot be read does not tell either.
+            serializer = self._by_first_record(numbers, serializer)
         chunks = Chunks(self.files, self.dirfd, serializer, numbers)
         if isinstance(state, Readable):
             plan, closed = self._plan_readable(state, chunks)
@@ -201,13 +202,14 @@ class Opening:
 
     # -- serializers ------------------------------------------------------------------------------------
 
-    def _by_first_record(self, numbers: list[int]) -> Serializer:
+    def _by_first_record(self, numbers: list[int], unless: Serializer | None) -> Serializer:
         """Return the serializer of the first chunk, for a directory whose info does not tell."""
         for number in numbers:
             sample = self._sample(number)
             if sample:
-                return serializers.get(serializers.detect_record(sample) or DEFAULT)
-        return serializers.get(DEFAULT)
+                found = serializers.detect_record(sample)
+                return serializers.get(found) if found else unless or serializers.get(DEFAULT)
+        return unless or serializers.get(DEFAULT)
 
     def _sample(self, number: int) -> bytes:
         fd = self.files.open_read(self.dirfd, chunk_name(number))
@@ -219,7 +221,7 @@ class Opening:
     def _check_serializer(self, state: State, chunks: Chunks, serializer: Serializer, given: Serializer | None) -> None:
         """Refuse to rebuild with a serializer that does not fit: what it cannot read would be set aside."""
         first = next((n for n in chunks.numbers if not chunks.holds_nothing(n)), None)
-        if first is None or chunks.first_is_whole(first):
+        if first is None or any(chunks.first_is_whole(number) for number in chunks.numbers):
             return
         found = serializers.detect_record(self._sample(first))
         if isinstance(state, Unusable) or (found and found != serializer.NAME):

@@ -27,6 +27,7 @@ from asyncpq.layout import INFO_MAX, Position, chunk_name, chunk_numbers
 from asyncpq.recovery.chunks import Chunks
 from asyncpq.recovery.heal import Healer, NewInfo
 from asyncpq.recovery.plan import Plan
+from asyncpq.recovery.survey import read_info
 from asyncpq.recovery.verify import between, step_of, verify
 
 if TYPE_CHECKING:
@@ -64,7 +65,22 @@ def rewrite(files: Files, dirfd: int, path: Path, opened: Opened, policy: Policy
         copier.undo()
         raise
     below = [stretch.source for stretch in stretches if stretch.source is not None]
-    return _switch(files, dirfd, opened, policy, healer, Plan(tail, head, opened.chunksize, below=below), found)
+    plan = Plan(tail, head, opened.chunksize, below=below)
+    try:
+        return _switch(files, dirfd, opened, policy, healer, plan, found)
+    except OSError:
+        if _still_says(files, dirfd, opened):
+            copier.undo()
+        raise
+
+
+def _still_says(files: Files, dirfd: int, opened: Opened) -> bool:
+    """Return whether info is what it was: then nothing leads to the new chunks."""
+    try:
+        data = read_info(files, dirfd)
+    except OSError:
+        return False
+    return data is not None and data.startswith(opened.serializer.encode(opened.fields))
 
 
 def _switch(

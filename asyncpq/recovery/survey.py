@@ -93,7 +93,8 @@ def read_info(files: Files, dirfd: int) -> bytes | None:
 
 def _read(files: Files, fd: int) -> bytes:
     data = files.pread(fd, min(files.size(fd), INFO_READ_MAX + 1), 0)
-    while more := files.pread(fd, INFO_READ_MAX + 1 - len(data), len(data)):
+    # It may be growing.  What is asked for is allocated, so little is.
+    while more := files.pread(fd, min(SLOT_SIZE, INFO_READ_MAX + 1 - len(data)), len(data)):
         data += more
     return data
 

@@ -329,7 +329,10 @@ def _persistent_text(m: _Machine, arg: bytes) -> None:
 
 
 def _extension(m: _Machine, arg: bytes) -> None:
-    m.opaque(f"extension {int.from_bytes(arg, 'little')}")
+    code = int.from_bytes(arg, "little", signed=len(arg) == 4)
+    if code <= 0:
+        raise Damaged("a pickle names an extension that nobody can register")
+    m.opaque(f"extension {code}")
 
 
 def _buffer(m: _Machine, arg: bytes) -> None:

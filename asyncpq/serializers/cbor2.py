@@ -5,6 +5,7 @@ encode().
 """
 
 import re
+from io import BytesIO
 from typing import IO, Any, Final
 
 from asyncpq.serializers._cbor import check, info_loads, resync, skip, well_formed
@@ -37,6 +38,7 @@ _SAFE: Final = frozenset([str, bytes, int, float, bool, type(None)])  # what the
 _CLAIMS: Final = re.compile(rb"[\x99-\x9b\xb9-\xbb]")  # heads of arrays and maps with a length of its own
 _pack: Final = cbor2.dumps
 _unpack: Final = cbor2.loads
+_Decoder: Final = cbor2.CBORDecoder
 
 
 def dump(value: Any, fp: IO[bytes]) -> None:
@@ -77,9 +79,13 @@ def _value(body: bytes) -> Any:
     """The one value of *body*; older cbor2 takes room for what a head claims, so claims are checked."""
     if 0x80 <= body[0] < 0xE0 and _CLAIMS.search(body):
         well_formed(body, 0, len(body))
+    file = BytesIO(body)
     try:
-        return _unpack(body)
+        value = _Decoder(file).decode()
     except MemoryError:
         raise
     except Exception as error:
         raise refused(error) from error
+    if file.tell() != len(body):  # loads() would not tell
+        raise Damaged("bytes lie behind a value in its record")
+    return value

@@ -57,6 +57,7 @@ def loads(record: bytes) -> Any:
     try:
         return _loads(record)
     except MemoryError:
+        strict_end(record, 0)  # damage can ask for memory without end
         raise
     except Exception as error:
         raise refused(error) from error
@@ -72,8 +73,6 @@ def decode(buffer: bytes, start: int) -> tuple[Any, int]:
         end = start + 11 + size
         if magic == _FRAMED and buffer[end - 1] == STOP and (end == len(buffer) or buffer[end] == PROTO):
             return _loads(buffer[start:end]), end
-    except MemoryError:
-        raise
     except Exception:  # too short, or no record of one frame: the walk below knows which
         pass
     end = end_of(buffer, start)

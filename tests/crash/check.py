@@ -193,10 +193,11 @@ def old_serializer(subject: Subject) -> Any:
     return importlib.import_module(f"persistqueue.serializers.{name}")
 
 
-class _OldReader(Queue):  # type: ignore[misc]  # persist-queue has no types
+class _OldReader(Queue):
     """persist-queue as it is; one that could not be opened says nothing more when it goes."""
 
-    headf = tailf = None
+    headf: Any = None
+    tailf: Any = None
 
 
 def drained(files: Recorder, dirfd: int, path: Path, opened: Opened) -> Iterator[Any]:
@@ -255,11 +256,12 @@ class Claims:
 
     raises_nothing: bool
     nothing_wrong: bool
+    refuses_nothing: bool  # once something is durable
 
 
 def claims(subject: Subject, model: str) -> Claims:
     kept = not subject.foreign and (subject.policy.name == "always" or model in ("ext4", "xfs"))
-    return Claims(kept, kept)
+    return Claims(kept, kept, subject.policy.name == "always")
 
 
 def violations(found: Outcome, promise: Promise, places: Mapping[int, Place], claimed: Claims) -> list[str]:
@@ -268,6 +270,8 @@ def violations(found: Outcome, promise: Promise, places: Mapping[int, Place], cl
     if found.error is not None:
         if claimed.raises_nothing or not isinstance(found.error, CorruptQueue | CorruptRecord):
             return [*bad, f"I0: {found.error!r}"]
+        if isinstance(found.error, CorruptQueue) and promise.there and claimed.refuses_nothing:
+            bad.append(f"I0: refused, though {sorted(promise.there)} are durable: {found.error}")
         if found.repaired is None:
             return [*bad, f"I0: {found.error!r} and no repair"]
         found = found.repaired

@@ -145,7 +145,7 @@ def posix(certain: Content, pending: Sequence[Data], chance: random.Random) -> l
     total = len(sizes)
     for choices in sectors.values():
         total *= len(choices)
-    if total <= 4 ** FEW // 16:
+    if total <= 4**FEW // 16:
         picks = itertools.product(*sectors.values())
         found += [_of_sectors(certain, size, dict(zip(sectors, pick, strict=True))) for pick in picks for size in sizes]
     else:

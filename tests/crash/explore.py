@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from asyncpq.errors import CorruptQueue
 from asyncpq.layout import DAMAGED
 from tests.crash.check import Checker, Outcome, claims, scratch, tree_of, violations
 from tests.crash.models import POSIX, Disk, Model, State
-from tests.crash.operations import Acknowledged, Begun, Entry
+from tests.crash.operations import Acknowledged, Begun, Entry, Sync, SyncDir
 from tests.crash.player import Recording
 from tests.crash.promises import Ledger, Promise
 
 CAP: Final = 400  # states a cut, before equal ones are dropped
+INSIDE: Final = ", cut while healing"
 
 
 @dataclass(slots=True)
@@ -28,6 +30,7 @@ class Report:
     healed: int = 0  # of them
     cut_healings: int = 0  # states inside a healing
     violations: list[str] = field(default_factory=list)
+    syncs: set[str] = field(default_factory=set)  # what was synced, and from where, healings included
 
     def __str__(self) -> str:
         return f"{self.what}: {self.cuts} cuts, {self.states} states, {self.cut_healings} in healings"
@@ -85,6 +88,7 @@ class _Exploration:
         self._healed: dict[State, list[Promise]] = {}
 
     def report(self) -> Report:
+        self._report.syncs |= syncs_of(self._recording.log)
         folder = scratch()
         self._checker = Checker(self._recording.subject, self._recording.items, folder)
         try:
@@ -119,19 +123,22 @@ class _Exploration:
             self._report.states += not where
             self._report.cut_healings += bool(where)
             self._report.healed += bool(found.healing)
+            self._report.syncs |= syncs_of(found.healing)
         key = id(found), promise
         if key not in self._seen:
             self._seen.add(key)
             for bad in violations(found, promise, self._recording.places, self._claims):
-                self._report.violations.append(f"{self._report.what}{where}: {bad}\n    {shown(state)}")
+                self._complain(bad, state, where)
         return found
 
     def _look_aside(self, aside: list[bytes], state: State) -> None:
         """What is set aside is somewhere at any time."""
         for data in aside:
             if not any(content and data in content.data for _, content in state):
-                bad = f"I6: {len(data)} bytes that were to be set aside are nowhere"
-                self._report.violations.append(f"{self._report.what}, cut while healing: {bad}\n    {shown(state)}")
+                self._complain(f"I6: {len(data)} bytes that were to be set aside are nowhere", state)
+
+    def _complain(self, bad: str, state: State, where: str = INSIDE) -> None:
+        self._report.violations.append(f"{self._report.what}{where}: {bad}\n    {shown(state)}")
 
     def _cut_healing(self, state: State) -> None:
         disk = Disk(self._model, tree_of(state), self._chance)
@@ -142,9 +149,25 @@ class _Exploration:
             for inner in dict.fromkeys(disk.states(self._effort.cap // 8)):
                 self._look_aside(aside, inner)
                 for promise in dict.fromkeys(self._healed[state]):
-                    self._look(inner, promise, ", cut while healing")
+                    found = self._look(inner, promise, INSIDE)
+                    if isinstance(found.error, CorruptQueue):
+                        self._complain(f"I6: healed once, and then refused: {found.error}", inner)
             if len(self._report.violations) >= self._effort.most:
                 return
+
+
+def sync_name(entry: Entry) -> str | None:
+    """What is synced, and from where; None: *entry* is no sync."""
+    match entry:
+        case Sync(site=site, call=call):
+            return f"{call}: {site}"
+        case SyncDir(site=site):
+            return f"directory: {site}"
+    return None
+
+
+def syncs_of(log: Sequence[Entry]) -> set[str]:
+    return {name for entry in log if (name := sync_name(entry)) and not name.endswith(": ")}
 
 
 def set_aside(state: State, healing: Sequence[Entry]) -> list[bytes]:
@@ -158,6 +181,8 @@ def set_aside(state: State, healing: Sequence[Entry]) -> list[bytes]:
 def shown(state: State) -> str:
     """A state in one line, for a message."""
     return ", ".join(
-        path + "/" if content is None else f"{path} {content.size}" + (f" holes {sorted(content.holes)}" * bool(content.holes))
+        path + "/"
+        if content is None
+        else f"{path} {content.size}" + (f" holes {sorted(content.holes)}" * bool(content.holes))
         for path, content in state
     )

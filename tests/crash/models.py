@@ -1,12 +1,12 @@
 """Which directories a power cut can leave behind, in three file systems.
 
-    names         each model chooses which of the name operations since the last fsync of the directory are there
-    contents      each file by itself: a name can lead to an empty file
-    a state       one choice of names and of each content; all of them are tried up to a cap, then a sample
+names         each model chooses which of the name operations since the last fsync of the directory are there
+contents      each file by itself: a name can lead to an empty file
+a state       one choice of names and of each content; all of them are tried up to a cap, then a sample
 
-    ext4, xfs     name operations are there in order: a prefix
-    ext4          a rename over an existing name has its file's data with it
-    posix         any subset; a file that was moved into another directory, which is synced, may have both names
+ext4, xfs     name operations are there in order: a prefix
+ext4          a rename over an existing name has its file's data with it
+posix         any subset; a file that was moved into another directory, which is synced, may have both names
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Disk:
         self._pending = [pending for i, pending in enumerate(self._pending) if i not in certain]
 
     def _sync_new_names(self, directory: int) -> None:
-        """Of a rename into *directory* from another one, the new name is certain now; the old one may still be there."""
+        """The new name of what was moved into *directory* is certain now; the old one may still be there."""
         for i, pending in enumerate(self._pending):
             match pending.operation:
                 case Rename(source, old, target, new, node) if source != target == directory:

@@ -110,6 +110,8 @@ class _System:
     def makedirs(self, path: str) -> None:
         parent = self._recorder.open_dir(os.path.dirname(path))
         self._recorder.make_dir(parent, os.path.basename(path), 0o777)
+        # It syncs nothing; but the name of the directory is older than what is looked at here.
+        self._recorder.fsync_dir(parent)
         self._recorder.close(parent)
 
     def open(self, path: str, mode: str) -> _File:

@@ -105,4 +105,3 @@ class Acknowledged:
 
 Mark = Begun | Acknowledged
 Entry = Operation | Mark
-

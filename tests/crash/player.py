@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from asyncpq import AsyncQueue
+from asyncpq import AsyncQueue, serializers
+from asyncpq.fsync import Policy
 from asyncpq.layout import chunk_number
 from asyncpq.serializers import Damaged, Serializer, Torn
-from tests.crash.check import Subject, item_of, old_serializer
+from tests.crash.check import Subject, item_of, old_serializer, scratch
 from tests.crash.old_writer import old_queue
 from tests.crash.operations import Entry, Link, Rename, Write
 from tests.crash.promises import Place
@@ -57,11 +59,12 @@ class Player:
         ) as queue:
             old = OldPlayer(queue, recorder, self._length)
             before(old)
+        recorder.revive()
         self._left = old.left
         self._key = 1 + max(old.left, default=KEYS // 2)
 
     async def close(self) -> None:
-        call = self.recorder.begun("durable" if self._subject.policy.name != "never" else "nothing")
+        call = self.recorder.begun("durable")
         await self.queue.close()
         self.recorder.acknowledged(call)
         self._left = self._got + self._left
@@ -137,10 +140,8 @@ class Player:
     async def killed_in(self, work: Awaitable[None], operations: int) -> None:
         """Begin *work*, kill the process after so many operations on the disk, and open the directory again."""
         self.recorder.kill_after = operations
-        try:
+        with suppress(Exception):
             await work
-        except Exception:
-            pass
         self.recorder.kill()
         with suppress(Exception):
             await self.queue.close()
@@ -165,9 +166,16 @@ class OldPlayer:
 
     def put(self) -> None:
         call = self._recorder.begun("put", [self._key])
-        self._queue.put(item_of(self._key, self._length))
         self.left += call.keys
         self._key += 1
+        self._queue.put(item_of(call.keys[0], self._length))
+
+    def killed_put(self, operations: int) -> None:
+        """Put, and kill the process after so many operations on the disk."""
+        self._recorder.kill_after = operations
+        with suppress(OSError):
+            self.put()
+        self._recorder.kill()
 
     def get(self) -> None:
         item = self._queue.get(block=False)
@@ -203,10 +211,10 @@ class Recording:
     places: dict[int, Place] = field(default_factory=dict)
 
 
-def play(script: Script, subject: Subject, length: int, folder: Path) -> Recording:
-    """Play *script* in the empty directory *folder*."""
+def play(script: Script, subject: Subject, length: int, folder: Path, *, really: bool = False) -> Recording:
+    """Play *script* in the empty directory *folder*; *really*: with every sync."""
     subject = replace(subject, where=script.where, foreign=script.before is not None)
-    recorder = Recorder(folder)
+    recorder = Recorder(folder, really=really)
     player = Player(recorder, subject, length, autosave=script.autosave)
 
     async def run() -> None:
@@ -214,15 +222,23 @@ def play(script: Script, subject: Subject, length: int, folder: Path) -> Recordi
             player.after_old(script.before)
         await player.open()
         await script.play(player)
-        if subject.policy.name == "never":
-            await player.killed_in(asyncio.sleep(0), 0)
-        else:
-            await player.close()
+        await player.close()
 
     asyncio.run(run())
     items = {item_of(key, length): key for key in range(KEYS)}
     places = places_of(recorder.first, recorder.log, subject.serializer)
     return Recording(subject, script, recorder.first, recorder.log, items, places)
+
+
+def record(
+    script: Script, policy: Policy, serializer: str = "pickle", length: int = 20, chunksize: int = 3
+) -> Recording:
+    """Play *script* in a directory of its own, which is gone afterwards."""
+    folder = scratch()
+    try:
+        return play(script, Subject(script.where, policy, serializers.get(serializer), chunksize), length, folder)
+    finally:
+        shutil.rmtree(folder)
 
 
 def places_of(first: Tree, log: Sequence[Entry], serializer: Serializer) -> dict[int, Place]:

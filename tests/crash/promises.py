@@ -1,13 +1,13 @@
 """What each policy promises at a cut, from the marks before it.
 
-    B   put begun                       d   task_done (autosave: get; clear) begun
-    A   put acknowledged                D   acknowledged
+B   put begun                       d   task_done (autosave: get; clear) begun
+A   put acknowledged                D   acknowledged
 
-    always      A - d is there, D is not
-    rollover    so for what lies in full chunks, and what was done before the last of them was filled
-    interval    so for what a sync() covered; with `items`, all puts but the last so many
-    never       so for what a sync() covered
-    (close() is a sync(), but not under `never`)
+always      A - d is there, D is not
+rollover    so for what lies in full chunks, and what was done before the last of them was filled
+interval    so for what a sync() covered; with `items`, all puts but the last so many
+never       so for what a sync() covered
+(close() is a sync(), under every policy)
 """
 
 from __future__ import annotations

@@ -96,16 +96,19 @@ def read_tree(base: Path) -> Tree:
 class Recorder(OSFiles):
     """Records what happens below *base*; *before* is called ahead of each operation, with its name and the file's."""
 
-    def __init__(self, base: Path, tree: Tree | None = None) -> None:
+    def __init__(self, base: Path, tree: Tree | None = None, *, really: bool = False) -> None:
+        """Start with what lies in *base*, or with *tree* where that is known; *really*: sync, too."""
         self.base = os.fspath(base)
         self.first = read_tree(base) if tree is None else tree
         self.log: list[Entry] = []
+        self._really = really
         self.before: Callable[[str, str], None] = lambda call, name: None
         self.dead = False  # after a kill -9: nothing reaches the kernel
         self.kill_after: int | None = None  # operations, counted from now
         self._names = {node: dict(names) for node, names in self.first.names.items()}
         self._count = self.first.count()
         self._open: dict[int, int] = {}  # descriptor -> node
+        self._dead: set[int] = set()  # descriptors of a process that was killed
         self._lock = threading.RLock()
 
     @property
@@ -128,22 +131,23 @@ class Recorder(OSFiles):
                 self.log.append(entry)
 
     def kill(self) -> None:
-        """As kill -9: from now on nothing is done."""
+        """As kill -9: from now on nothing is done, and through the descriptors of now never again."""
         with self._lock:
             self.dead, self.kill_after = True, None
+            self._dead.update(self._open)
 
     def revive(self) -> None:
         self.dead = False
 
     @contextmanager
-    def _change(self, call: str, name: str) -> Iterator[None]:
+    def _change(self, call: str, name: str, fd: int = -1) -> Iterator[None]:
         self.before(call, name)
         with self._lock:
             if self.kill_after is not None:
                 self.kill_after -= 1
                 if self.kill_after < 0:
                     self.kill()
-            if self.dead:
+            if self.dead or fd in self._dead:
                 raise OSError(errno.EIO, "killed")
             yield
 
@@ -186,6 +190,12 @@ class Recorder(OSFiles):
         self._open[fd] = self._names[self._open[dirfd]][name]
         return fd
 
+    def close(self, fd: int) -> None:
+        with self._lock:
+            self._dead.discard(fd)
+            self._open.pop(fd, None)
+            super().close(fd)
+
     # -- changes --------------------------------------------------------------------------------------------
 
     def _make_one(self, directory: str, made: list[str]) -> None:
@@ -195,29 +205,29 @@ class Recorder(OSFiles):
             super()._make_one(directory, made)
 
     def make_dir(self, dirfd: int, name: str, mode: int) -> None:
-        with self._change("mkdir", name):
+        with self._change("mkdir", name, dirfd):
             super().make_dir(dirfd, name, mode)
             self._new(self._open[dirfd], name, is_directory=True)
 
     def create(self, dirfd: int, name: str, mode: int = 0o666) -> int:
-        with self._change("create", name):
+        with self._change("create", name, dirfd):
             fd = super().create(dirfd, name, mode)
             self._open[fd] = self._new(self._open[dirfd], name)
             return fd
 
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int, /) -> int:  # type: ignore[override]
-        with self._change("pwrite", self._name(fd)):
+        with self._change("pwrite", self._name(fd), fd):
             written = os.pwrite(fd, data, offset)
             self.log.append(Write(self._open[fd], offset, bytes(data[:written])))
             return written
 
     def truncate(self, fd: int, length: int) -> None:
-        with self._change("truncate", self._name(fd)):
+        with self._change("truncate", self._name(fd), fd):
             super().truncate(fd, length)
             self.log.append(Truncate(self._open[fd], length))
 
     def rename(self, dirfd: int, old: str, new: str, new_dirfd: int | None = None) -> None:
-        with self._change("rename", old):
+        with self._change("rename", old, dirfd):
             super().rename(dirfd, old, new, new_dirfd)
             source = self._open[dirfd]
             target = source if new_dirfd is None else self._open[new_dirfd]
@@ -234,23 +244,29 @@ class Recorder(OSFiles):
             self.log.append(Link(directory, new, node))
 
     def unlink(self, dirfd: int, name: str) -> None:
-        with self._change("unlink", name):
+        with self._change("unlink", name, dirfd):
             super().unlink(dirfd, name)
             del self._names[self._open[dirfd]][name]
             self.log.append(Unlink(self._open[dirfd], name))
 
-    # -- syncs: nothing is really synced, only what was asked for counts ------------------------------------
+    # -- syncs: what was asked for counts, and nothing has to be synced -------------------------------------
 
     def fsync(self, fd: int) -> None:
-        with self._change("fsync", self._name(fd)):
+        with self._change("fsync", self._name(fd), fd):
+            if self._really:
+                super().fsync(fd)
             self.log.append(Sync(self._open[fd], _site(), "fsync"))
 
     def fdatasync(self, fd: int) -> None:
-        with self._change("fdatasync", self._name(fd)):
+        with self._change("fdatasync", self._name(fd), fd):
+            if self._really:
+                super().fdatasync(fd)
             self.log.append(Sync(self._open[fd], _site()))
 
     def fsync_dir(self, dirfd: int) -> None:
-        with self._change("fsync_dir", self._name(dirfd)):
+        with self._change("fsync_dir", self._name(dirfd), dirfd):
+            if self._really:
+                super().fsync_dir(dirfd)
             self.log.append(SyncDir(self._open[dirfd], _site()))
 
 

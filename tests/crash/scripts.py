@@ -189,6 +189,10 @@ def old_first_put(p: OldPlayer) -> None:
     p.put()
 
 
+def old_put_killed(p: OldPlayer) -> None:
+    p.killed_put(1)
+
+
 async def nothing(p: Player) -> None:
     await asyncio.sleep(0)
 
@@ -198,6 +202,7 @@ OLD_SCRIPTS: Final = (
     Script("persist-queue", nothing, before=old_session),
     Script("taken over", puts_and_gets, before=old_session),
     Script("taken over early", puts, before=old_first_put),
+    Script("taken over before its info", puts, before=old_put_killed),
 )
 
 SCRIPTS: Final = (
@@ -220,6 +225,8 @@ SCRIPTS: Final = (
     Script("killed while consuming", killed_while_consuming),
     Script("killed between", killed_between),
 )
+
+BY_NAME: Final = {script.name: script for script in (*SCRIPTS, *OLD_SCRIPTS)}
 
 # Each step and how many items, or operations before a kill, it is about.
 STEPS: Final[dict[str, int]] = {

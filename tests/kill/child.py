@@ -130,7 +130,9 @@ class Worker:
         self.say("S", last, self.done)
 
     async def reopen(self) -> None:
+        last = self.next - 1
         await self.queue.close()
+        self.say("S", last, self.done)
         self.queue, self.got = self.new_queue(), -1
 
     # -- tasks that put beside one that gets --------------------------------------------------------------------

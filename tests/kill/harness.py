@@ -43,7 +43,8 @@ class Server:
     def start(self, job: Job) -> "Child":
         """Fork a child that does *job*."""
         ours, theirs = os.pipe()
-        fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        if sys.platform == "linux":
+            fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         os.set_blocking(ours, False)
         try:
             socket.send_fds(self._socket, [json.dumps(job.as_dict()).encode()], [theirs])

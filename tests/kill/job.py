@@ -2,7 +2,7 @@
 
 A mark is one line, written with one os.write: a letter, two numbers, and the time (monotonic, nanoseconds).
 
-    R      the queue is open            S n m  sync() returned: puts up to n, done up to m
+    R      the queue is open            S n m  sync or close returned: puts up to n, done up to m
     p a b  putting items a to b         P a b  they are acknowledged
     d m    marking all up to m as done  D m    that is acknowledged
     X      QueueFailed was raised       F      the script has ended and the queue is closed

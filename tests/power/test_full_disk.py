@@ -146,13 +146,12 @@ def test_a_full_memory_disk_refuses_what_does_not_fit_and_is_drained(policy: str
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_full_disk_refuses_what_does_not_fit_and_is_drained(kind: str, policy: str) -> None:
     need(kind)
-    row = {"items stored": 0, "puts refused": 0, "items lost": 0}
+    stored = refused = 0
     for chunksize in (1, 3, 100):
         with nearly_full(kind) as (root, filler):
-            stored, refused = asyncio.run(fill_and_drain(root, filler, policy, chunksize), debug=False)
-        row["items stored"] += stored
-        row["puts refused"] += refused
-    counts.save("a full disk, drained", f"{policy}, {kind}", dict(row))
+            more = asyncio.run(fill_and_drain(root, filler, policy, chunksize), debug=False)
+        stored, refused = stored + more[0], refused + more[1]
+    counts.save("items on a full disk", policy, {f"drained from {kind}": stored, f"refused on {kind}": refused})
 
 
 @contextmanager

@@ -32,7 +32,7 @@ CUTS: Final = {"always": 40}  # of each file system; the other policies:
 FEWER: Final = 20
 DIRECTORIES: Final = 5  # one for each serializer, used by turns, across all the cuts
 CHUNKSIZES: Final = (1, 3, 100, 3, 100)
-LONGEST: Final = 0.25  # seconds from the opening of the queue to the cut, beyond the window of the policy
+LONGEST: Final = 0.25  # seconds from the opening of the queue to the cut, beyond two windows of the policy
 SCHEDULER: Final = 0.25  # seconds that a commit may take, or wait for a processor, on a busy machine
 OTHERS: Final = {
     "pickle": pq_pickle,
@@ -83,7 +83,7 @@ class Tally:
             "most in one cut": self.most_lost,
             "done and came again": self.again,
             "oldest loss (s before the cut)": f"{self.oldest:.3f}" if self.lost or self.again else "none",
-            "wrong": len(self.wrong),
+            "wrong items": len(self.wrong),
         }
 
 
@@ -125,7 +125,7 @@ class Grid:
 
     def _wait(self, child: Child) -> None:
         """Listen for a while; sometimes the journal is committed meanwhile, as other programs have it done."""
-        child.listen(self.random.uniform(0, LONGEST + getattr(POLICIES[self.policy], "seconds", 0)))
+        child.listen(self.random.uniform(0, LONGEST + 2 * getattr(POLICIES[self.policy], "seconds", 0)))
         if self.random.random() < 0.5:
             self.disk.commit_journal()
             child.listen(self.random.uniform(0, LONGEST / 10))
