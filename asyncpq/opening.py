@@ -11,7 +11,7 @@ from asyncpq import threads
 from asyncpq.directory import open_directory, refuse_other_openers
 from asyncpq.engine import Engine
 from asyncpq.lane import call_loop, resolve
-from asyncpq.layout import INFO, chunk_name, chunk_numbers
+from asyncpq.layout import INFO, Listing, chunk_name, listing
 from asyncpq.recovery import open_queue
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ def open_files(
     """
     dirfd, made = open_directory(files, path, lock=lock)
     try:
+        there = listing(files.list_dir(dirfd))
         if lock:
-            refuse_openers(files, dirfd, path)
+            refuse_openers(files, dirfd, path, there)
         return dirfd, open_queue(
-            files, dirfd, path, serializer=serializer, chunksize=chunksize, policy=policy, repair=repair
+            files, dirfd, path, there, serializer=serializer, chunksize=chunksize, policy=policy, repair=repair
         )
     except BaseException:
         release(files, dirfd)
@@ -49,17 +50,14 @@ def open_files(
         raise
 
 
-def refuse_openers(files: Files, dirfd: int, path: Path) -> None:
-    """Raise QueueLocked when a program that takes no lock has the queue open."""
-    refuse_other_openers(files, dirfd, path, _in_use(files, dirfd))
+def refuse_openers(files: Files, dirfd: int, path: Path, there: Listing) -> None:
+    """Raise QueueLocked when a program that takes no lock has the queue open.
 
-
-def _in_use(files: Files, dirfd: int) -> list[str]:
-    """Return the files that a program at work here has open: persist-queue holds its head and its tail chunk."""
-    names = files.list_dir(dirfd)
-    numbers = chunk_numbers(names)
-    ends = {numbers[0], numbers[-1]} if numbers else set()
-    return [INFO] * (INFO in names) + [chunk_name(number) for number in sorted(ends)]
+    persist-queue holds its head and its tail chunk open.
+    """
+    ends = sorted({there.numbers[0], there.numbers[-1]}) if there.numbers else []
+    names = [INFO] * (INFO in there.others) + [chunk_name(number) for number in ends]
+    refuse_other_openers(files, dirfd, path, names)
 
 
 def release(files: Files, dirfd: int) -> None:

@@ -15,7 +15,7 @@ from asyncpq import fsync, serializers
 from asyncpq.checking import CHUNKSIZE, holds_a_queue
 from asyncpq.directory import open_directory
 from asyncpq.files import OSFiles
-from asyncpq.layout import INFO
+from asyncpq.layout import INFO, listing
 from asyncpq.opening import open_files, refuse_openers, release
 from asyncpq.recovery import foresee
 
@@ -99,7 +99,7 @@ def _foretell(files: OSFiles, path: Path, given: Serializer | None) -> RepairRep
     files.close(holds_a_queue(files, path))
     dirfd, _ = open_directory(files, path, lock=True)
     try:
-        refuse_openers(files, dirfd, path)
+        refuse_openers(files, dirfd, path, listing(files.list_dir(dirfd)))
         seen = foresee(files, dirfd, path, serializer=given, chunksize=CHUNKSIZE, repair=True)
         found = seen.found
         return _told(path, found.serializer, found.plan.chunksize, seen.records, seen.report, dry_run=True)

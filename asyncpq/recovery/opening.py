@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import serializers
 from asyncpq.errors import CorruptQueue, NotAQueue, WrongSerializer
-from asyncpq.layout import INFO, INFO_MAX, INFO_TEMP, SLOT_SIZE, START, chunk_name, chunk_numbers, new_fields
+from asyncpq.layout import INFO, INFO_MAX, INFO_TEMP, SLOT_SIZE, START, Listing, chunk_name, listing, new_fields
 from asyncpq.opened import Opened, Recovery
 from asyncpq.recovery.chunks import Chunks
 from asyncpq.recovery.heal import Healer, NewInfo
@@ -37,6 +37,7 @@ def open_queue(
     files: Files,
     dirfd: int,
     path: Path | str,
+    there: Listing | None = None,
     *,
     serializer: Serializer | None,
     chunksize: int,
@@ -52,6 +53,7 @@ def open_queue(
         files: the file system.
         dirfd: a descriptor of the directory; it stays the caller's.
         path: its path, for messages.
+        there: the names in it, where they are known.
         serializer: None takes whatever the directory was written with, and pickle for a new one.
         chunksize: records in a chunk of a new directory; an existing one keeps its own.
         policy: what the mark of a healed info names.
@@ -66,7 +68,7 @@ def open_queue(
         OSError: reading or healing failed; opening again goes on from there.
     """
     with full_names(Path(path)):
-        return Opening(files, dirfd, Path(path), chunksize, policy, repair).open(serializer)
+        return Opening(files, dirfd, Path(path), chunksize, policy, repair).open(serializer, there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,10 @@ class Opening:
         self.files, self.dirfd, self.path = files, dirfd, path
         self.chunksize, self.policy, self.repair = chunksize, policy, repair
 
-    def find(self, given: Serializer | None) -> Found:
+    def find(self, given: Serializer | None, there: Listing | None = None) -> Found:
         """Return what is there, and what opening is going to do; nothing is changed."""
-        names = self.files.list_dir(self.dirfd)
-        numbers = chunk_numbers(names)
-        data = read_info(self.files, self.dirfd) if INFO in names else None
+        numbers, others = there or listing(self.files.list_dir(self.dirfd))
+        data = read_info(self.files, self.dirfd) if INFO in others else None
         serializer, state = identify(self.path, data, given)
         if serializer is None or (given is None and isinstance(state, Unusable)):
             # What cannot be read does not tell either.
@@ -103,11 +104,11 @@ class Opening:
         else:
             plan = self._plan_without(state, chunks, serializer, given)
             closed = isinstance(state, Missing) and not numbers
-        return Found(serializer, state, chunks, plan, closed, INFO_TEMP in names)
+        return Found(serializer, state, chunks, plan, closed, INFO_TEMP in others)
 
-    def open(self, given: Serializer | None) -> Opened:
+    def open(self, given: Serializer | None, there: Listing | None = None) -> Opened:
         """Do it."""
-        found = self.find(given)
+        found = self.find(given, there)
         opened = self._carry_out(found)
         if self.repair and opened.info_length:
             opened = rewrite(self.files, self.dirfd, self.path, opened, self.policy)
