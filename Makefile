@@ -5,6 +5,7 @@ USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	if $$python -c '$(USABLE)' 2>/dev/null; then echo $$python; break; fi; done)
 
+JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .venvs/demo
@@ -13,7 +14,7 @@ TYPED = $(foreach folder,asyncpq tests bench docs/examples,$(if $(wildcard $(fol
 PIP := -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint types test soak bench test-all clean $(VERSIONS:%=test-%)
+.PHONY: help venv demo lint types test soak counts bench test-all clean $(VERSIONS:%=test-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -48,10 +49,14 @@ types: $(VENV)/.stamp ## mypy --strict
 	$(BIN)/mypy --strict $(TYPED)
 
 test: lint types ## what CI runs: lint, types and pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 soak: $(VENV)/.stamp ## the tests that run for minutes
 	$(BIN)/pytest -m soak --timeout=0 $(ARGS)
+	$(BIN)/python -m tests.counts
+
+counts: $(VENV)/.stamp ## put the counts of the last soak run into docs/promises.md
+	$(BIN)/python -m tests.counts
 
 bench: $(VENV)/.stamp ## measure, and print the table of figures
 	$(BIN)/python -m bench $(ARGS)
@@ -62,7 +67,7 @@ $(VERSIONS:%=test-%): test-%:
 	@for python in python$* $$HOME/.pyenv/versions/$*.*/bin/python; do \
 		if "$$python" -c '$(USABLE)' 2>/dev/null; then \
 			$(MAKE) --no-print-directory PYTHON="$$python" .venvs/$*/.stamp || exit 1; \
-			echo "Python $*"; exec .venvs/$*/bin/pytest $(ARGS); \
+			echo "Python $*"; exec .venvs/$*/bin/pytest -n $(JOBS) $(ARGS); \
 		fi; \
 	done; echo "Python $*: not installed, left out"
 
