@@ -48,6 +48,22 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Where the read side was when a get_many had its first item."""
+
+    first: Returned
+    popped: list[Returned]  # had been given back by others, and were taken since
+    cursor: Position
+    got: int
+    epoch: int
+
+    @property
+    def start(self) -> Position:
+        """The place of the first of them on the disk; one that was given back may lie before `first`."""
+        return min(self.first.position, *(item.position for item in self.popped), self.cursor)
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Bytes of one chunk from some offset on; *complete*: up to the end of what may be read there."""
 
@@ -109,6 +125,8 @@ class ReadBuffer:
         self._recent: deque[bytes] = deque()
         self._recent_bytes = 0
         self.returned: list[Returned] = []  # handed out first
+        self.epoch = 0  # positions of an earlier one mean nothing any more: the queue was cleared or compacted
+        self._mark: Mark | None = None
 
     @property
     def cursor(self) -> Position:
@@ -127,9 +145,45 @@ class ReadBuffer:
             return self.returned[0].number, self.returned[0].position
         return self.got, self.cursor
 
-    def give_back(self, number: int, position: Position, item: Any) -> None:
-        """Let *item*, which was read at *position*, be the next one again."""
-        bisect.insort(self.returned, Returned(number, position, item))
+    @property
+    def marked(self) -> bool:
+        """Whether a get_many has items that it has not returned."""
+        return self._mark is not None
+
+    @property
+    def handed_out(self) -> Position:
+        """Up to where items have been handed out: what a get_many has taken so far is its own until it returns."""
+        return self._mark.start if self._mark else self.at[1]
+
+    def give_back(self, item: Returned, epoch: int) -> None:
+        """Let *item* be the next one again, unless it was cleared since *epoch*."""
+        if epoch == self.epoch:
+            bisect.insort(self.returned, item)
+
+    def mark(self, first: Returned) -> Mark:
+        """Remember the place behind *first*, which was just taken."""
+        self._mark = mark = Mark(first, [], self.cursor, self.got, self.epoch)
+        return mark
+
+    def unmark(self) -> None:
+        """What was taken since the mark counts as handed out."""
+        self._mark = None
+
+    def rewind(self, mark: Mark) -> None:
+        """Give back all that was taken since *mark*, where nobody else took in between."""
+        self._mark = None
+        if mark.epoch != self.epoch:
+            return
+        self.returned[:] = sorted([mark.first, *mark.popped, *self.returned])
+        if self.got != mark.got:
+            self.jump(mark.cursor, mark.got - self.got)
+
+    def leave(self, position: Position) -> None:
+        """Go on at *position*, with nothing stored: the queue was cleared or compacted."""
+        self.jump(position, self.stored - self.got)
+        self.returned.clear()
+        self._mark = None
+        self.epoch += 1
 
     def added(self, record: bytes) -> None:
         """Count a record that was stored, and keep it if it follows what is in memory."""
@@ -164,7 +218,10 @@ class ReadBuffer:
             CorruptRecord: it cannot be read; the cursor stays.
         """
         if self.returned:
-            return self.returned.pop(0).item
+            back = self.returned.pop(0)
+            if self._mark:
+                self._mark.popped.append(back)
+            return back.item
         if self._at < len(self._block):
             try:
                 value, end = self._decode(self._block, self._at)

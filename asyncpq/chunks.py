@@ -46,6 +46,8 @@ class Chunks:
         self.size = opened.chunksize  # records in a chunk; 0 or less: it never rolls over
         self.chunk, self.count, self.offset = opened.head
         self.fd = -1  # of the head chunk, while it is being written
+        self.syncing = -1  # the descriptor that a commit in another thread works with, ...
+        self.left: list[int] = []  # ... and has to close, since nobody else needs it any more
         self.dirty = False  # the head chunk was written since the last durable commit
         self.full: dict[int, int] = {}  # chunk -> descriptor: full, and written since the last durable commit
         self.cold = set(opened.unsynced)  # the same, with no descriptor held
@@ -170,7 +172,7 @@ class Chunks:
         if self.fd >= 0 and self._keep_full:
             self.full[self.chunk] = self.fd
         elif self.fd >= 0:
-            self._files.close(self.fd)
+            self._let_go(self.fd)
             self.cold.add(self.chunk)
         self.chunk, self.count, self.offset = self.chunk + 1, 0, 0
         self.fd, self.dirty, self.names = fd, False, True
@@ -190,9 +192,23 @@ class Chunks:
         self._cut(start.offset)
         self.count, self.offset = start.count, start.offset
 
+    def _let_go(self, fd: int) -> None:
+        """Close *fd*; one that is being synced in another thread is closed when that is done."""
+        if fd == self.syncing:
+            self.left.append(fd)
+        else:
+            self._files.close(fd)
+
+    def synced(self) -> None:
+        """Nothing is being synced any more."""
+        self.syncing = -1
+        for fd in self.left:
+            self._files.close(fd)
+        self.left.clear()
+
     def _unroll(self) -> None:
         if self.fd >= 0:
-            self._files.close(self.fd)
+            self._let_go(self.fd)
         self.fd = -1
         self._files.unlink(self._dirfd, chunk_name(self.chunk))
         self.chunk -= 1
@@ -213,7 +229,7 @@ class Chunks:
         while self.oldest < tail:
             fd = self.full.pop(self.oldest, -1)
             if fd >= 0:
-                self._files.close(fd)
+                self._let_go(fd)
             self.cold.discard(self.oldest)
             try:
                 self._files.unlink(self._dirfd, chunk_name(self.oldest))

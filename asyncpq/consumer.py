@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from asyncpq.buffer import NeedsRead, read_blocks
+from asyncpq.buffer import NeedsRead, Returned, read_blocks
 from asyncpq.errors import CorruptRecord, Empty
 from asyncpq.serializers import Damaged, Torn
 from asyncpq.turn import YIELD
@@ -22,14 +22,14 @@ from asyncpq.upkeep import move_back, pass_over, reclaim_later
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from asyncpq.buffer import Block, Returned
+    from asyncpq.buffer import Block
     from asyncpq.engine import Engine
     from asyncpq.files import Files
     from asyncpq.layout import Position
 
 
-class _PassedOver(Exception):
-    """A damaged record was set aside, and now there is no item for this caller."""
+class _NoItem(Exception):
+    """A damaged record was set aside, or the queue was cleared: there is no item for this caller any more."""
 
 
 class Consumer:
@@ -56,10 +56,11 @@ class Consumer:
 
     async def get(self, block: bool, timeout: float | None) -> Any:
         """Return the next item, committed with autosave.  See `AsyncQueue.get`."""
-        number, position, item = await self._in_turn(block, timeout, self._one)
+        got: Returned = await self._in_turn(block, timeout, self._one)
         if self._autosave:
-            await self._commit(position, lambda: self._buffer.give_back(number, position, item))
-        return item
+            epoch = self._buffer.epoch
+            await self._commit(got.position, lambda: self._buffer.give_back(got, epoch))
+        return got.item
 
     async def get_many(self, limit: int, timeout: float | None) -> list[Any]:
         """Return up to *limit* items, with autosave in one commit.  See `AsyncQueue.get_many`."""
@@ -77,7 +78,7 @@ class Consumer:
             try:
                 async with self._reading:
                     return await use()
-            except _PassedOver:
+            except _NoItem:
                 continue  # perhaps there is another item
             finally:
                 self._getters.release()
@@ -95,7 +96,12 @@ class Consumer:
         elif not await self._getters.wait(timeout):
             raise Empty(f"{self._engine.path}: no item")
 
-    async def _one(self) -> tuple[int, Position, Any]:
+    @property
+    def _spare(self) -> int:
+        """How many items the caller who is in turn may take: not those that others were promised."""
+        return self._buffer.ready - max(0, self._getters.promised - 1)
+
+    async def _one(self) -> Returned:
         while True:
             number, position = self._buffer.at
             try:
@@ -103,7 +109,7 @@ class Consumer:
             except (NeedsRead, CorruptRecord) as reason:
                 await self._mend(reason)
             else:
-                return number, position, item
+                return Returned(number, position, item)
 
     async def _front(self) -> Any:
         while True:
@@ -113,27 +119,29 @@ class Consumer:
                 await self._mend(reason)
 
     async def _several(self, limit: int) -> list[Any]:
-        bookmark = self._bookmark()
-        _, position, first = await self._one()
-        items = [first]
+        first = await self._one()
+        mark = self._buffer.mark(first)
+        items = [first.item]
         try:
-            while len(items) < limit and self._buffer.ready > 0:
+            while len(items) < limit and self._spare > 0:
                 try:
                     items += await self._more(limit - len(items))
                 except CorruptRecord:
                     break  # the next call meets it
         except BaseException:
-            self._rewind(bookmark)
+            self._buffer.rewind(mark)
+            self._getters.wake()
             raise
+        self._buffer.unmark()
         if self._autosave:
-            await self._commit(position, lambda: self._rewind(bookmark))
+            await self._commit(mark.start, lambda: self._buffer.rewind(mark))
         return items
 
     async def _more(self, limit: int) -> list[Any]:
         if self._is_async:
             return [await self._take_async()]
         try:
-            return self._buffer.take_many(limit)
+            return self._buffer.take_many(min(limit, self._spare))
         except NeedsRead as need:
             await self._fill(need.ask)
             return []
@@ -145,7 +153,7 @@ class Consumer:
         if self._engine.refusal is not None:
             raise self._engine.refusal()
         if self._buffer.ready < self._getters.promised:
-            raise _PassedOver  # the queue was cleared meanwhile
+            raise _NoItem  # the queue was cleared meanwhile
         try:
             if isinstance(reason, CorruptRecord):
                 raise reason
@@ -155,7 +163,7 @@ class Consumer:
                 raise
             await pass_over(self._engine)
             if self._buffer.ready < self._getters.promised:
-                raise _PassedOver from None
+                raise _NoItem from None
 
     async def _fill(self, ask: int) -> None:
         """Have a thread read what comes next.
@@ -223,15 +231,3 @@ class Consumer:
         self._engine.autosaved(start.chunk)
         reclaim_later(self._engine)
 
-    def _bookmark(self) -> tuple[list[Returned], Position, int]:
-        return self._buffer.returned[:], self._buffer.cursor, self._buffer.got
-
-    def _rewind(self, bookmark: tuple[list[Returned], Position, int]) -> None:
-        """Give back all that was taken since: nobody else took in between."""
-        returned, cursor, got = bookmark
-        buffer = self._buffer
-        came_back = [item for item in buffer.returned if not any(item is known for known in returned)]
-        buffer.returned[:] = sorted(returned + came_back)
-        if buffer.got != got:
-            buffer.jump(cursor, got - buffer.got)
-        self._getters.wake()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -83,10 +84,12 @@ class Engine:
         self.draining = False  # shut down: no put any more, get until it is empty ...
         self.stopped = False  # ... or not even that
         self.autosaving: list[int] = []  # chunks of autosave gets that have not returned
+        self.quiet = True  # as the job began, nothing was there to get, and nobody was getting
 
         self._closing: asyncio.Future[None] | None = None
         self.refusal: Callable[[], BaseException] | None = None  # what every further call gets
         self.failure: QueueFailed | None = None
+        self._forsaken = False  # dropped without being closed
         _open.add(self)
 
     @property
@@ -179,10 +182,14 @@ class Engine:
 
     # -- the writing lane -----------------------------------------------------------------------------------
 
-    def begun(self) -> None:
+    def begun(self, group: list[Request]) -> None:
         """A job begins: until it is settled, the log's head may be beyond what is acknowledged."""
-        chunks = self.log.chunks
+        chunks, buffer = self.log.chunks, self.buffer
         self._visible = (chunks.chunk, chunks.offset)
+        self.quiet = not self.autosaving and self.ready == 0
+        for request in group:
+            if request.tail is not None and request.epoch != buffer.epoch:
+                request.tail = buffer.handed_out  # the place that was asked for was cleared meanwhile
 
     def held(self, request: Request, taken: int) -> bool:
         """Keep a write waiting while too much is not durable; the committer lets it go on."""
@@ -235,6 +242,7 @@ class Engine:
         self.getters.wake()
         if self.draining:
             self.check_drained()
+        self.orphaned()
 
     def _settle_stored(self, request: Request) -> None:
         if request.records:
@@ -272,18 +280,17 @@ class Engine:
             request.settled(asyncio.CancelledError())
         self.putters.wake()
 
-    async def outcome(self, waiting: Awaitable[Any]) -> None:
-        """Wait for a request; when cancelled, withdraw it, or wait for its end if it has begun.
+    async def outcome(self, waiting: Awaitable[Any], records: int) -> None:
+        """Wait for a request of *records*; when cancelled, withdraw it, or wait for its end if it has begun.
 
         Cancellation: the CancelledError has `stored`, the number of its records that are stored.
         """
-        if not isinstance(waiting, asyncio.Future):
-            await waiting
-            return
+        future = waiting if isinstance(waiting, asyncio.Future) else None
         try:
-            await asyncio.shield(waiting)
+            await (waiting if future is None else asyncio.shield(future))
         except asyncio.CancelledError as cancelled:
-            cancelled.stored = await self._lane.end_of(waiting)  # type: ignore[attr-defined]  # see put_many
+            stored = records if future is None else await self._lane.end_of(future)
+            cancelled.stored = stored  # type: ignore[attr-defined]  # see put_many
             raise
 
     def in_lane(self, job: Callable[[], Any], settled: Callable[[Any], None] | None = None) -> asyncio.Future[Any]:
@@ -325,7 +332,7 @@ class Engine:
         began = monotonic()
         if self._lane.idle and self._inline_limit > 0 and self._thread_until <= began < self._committer.due:
             buffer = self.buffer
-            if not buffer.returned and not self.autosaving:
+            if not buffer.returned and not self.autosaving and not buffer.marked:
                 try:
                     moved = self.log.move_tail_now(buffer.chunk, buffer.count, buffer.offset)
                 except SyncFailed as error:
@@ -334,11 +341,15 @@ class Engine:
                     if settled is not None:
                         settled(None)
                     return self._written(began)
-        return self._lane.enqueue(Request(self.loop.create_future(), tail=self.buffer.at[1], settled=settled))
+        return self._lane.enqueue(self._tail(settled))
 
     def commit_later(self) -> asyncio.Future[None]:
         """Commit what was got so far, in the lane."""
-        return self._lane.enqueue(Request(self.loop.create_future(), tail=self.buffer.at[1]))
+        return self._lane.enqueue(self._tail(None))
+
+    def _tail(self, settled: Callable[[Any], None] | None) -> Request:
+        buffer = self.buffer
+        return Request(self.loop.create_future(), tail=buffer.handed_out, epoch=buffer.epoch, settled=settled)
 
     def task_done(self, *, commit: bool) -> Awaitable[Any] | None:
         """Count one item as done, and commit what was got so far: as `commit_tail`.
@@ -465,13 +476,15 @@ class Engine:
 
         Cancellation: goes on; the lock is freed at its end.
         """
-        self._closing = self.loop.create_future()
+        self._closing = closing = self.loop.create_future()
         self._close_when_quiet()
-        return self._closing
+        return closing
 
     def _close_when_quiet(self) -> None:
-        if self._closing is not None and not self.autosaving:
-            self._lane.enqueue(Request(self._closing, job=self._close, last=True))
+        closing = self._closing
+        if closing is not None and not self.autosaving:
+            self._closing = None  # once: a second request would be late, and its refusal the first one's outcome
+            self._lane.enqueue(Request(closing, job=self._close, last=True))
 
     def autosaved(self, chunk: int) -> None:
         """Take an autosave get out of `autosaving`: it has returned, or the tail has moved back before it."""
@@ -484,8 +497,16 @@ class Engine:
 
     def forsake(self) -> None:
         """Release everything at once, without waiting: the queue was dropped without being closed."""
+        self._forsaken = True
         if not self._lane.running:
-            self.log.forsake(threads.pool.submit)
+            self.orphaned()
+
+    def orphaned(self) -> None:
+        """Release everything, if nobody is left who could close the queue: no job runs any more."""
+        if self._forsaken:
+            self._lane.fail(self.dropped)
+            # At the end of the interpreter no thread begins any more, and those that were there hold locks for ever.
+            self.log.forsake(_now if sys.is_finalizing() else threads.pool.submit)
 
 
 # Every open engine: the child of a fork must not touch the files of its parent.
@@ -499,6 +520,10 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _now(job: Callable[[], None]) -> None:
+    job()
 
 
 def _partial(failed: dict[int, OSError]) -> OSError:

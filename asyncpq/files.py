@@ -283,8 +283,8 @@ class OSFiles:
             return True
         try:
             fd = self.open_read(dirfd, name)
-        except FileNotFoundError:
-            return True
+        except OSError:
+            return True  # if it is there, opening will say what is wrong with it
         try:
             # Whoever opens the file in these microseconds breaks the lease, and the kernel tells by a signal.
             # SIGIO would end this process; SIGURG is ignored unless somebody asks for it.

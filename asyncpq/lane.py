@@ -32,6 +32,7 @@ class Request:
     future: asyncio.Future[Any]
     records: Sequence[bytes] = ()
     tail: Position | None = None
+    epoch: int = 0  # of the read side, when *tail* was asked for
     prefix: bool = False  # put_many: nothing is stored behind a record that was not
     job: Callable[[], Any] | None = None  # runs by itself, in the order of the lane
     settled: Callable[[Any], None] | None = None  # told of the outcome, cancelled or not
@@ -54,7 +55,7 @@ class Owner(Protocol):
     def held(self, request: Request, taken: int) -> bool:
         """Return whether a write has to be held back, behind so many records; who says so calls `pump` later."""
 
-    def begun(self) -> None:
+    def begun(self, group: list[Request]) -> None:
         """A group's job begins."""
 
     def work(self, group: list[Request]) -> Any:
@@ -62,6 +63,9 @@ class Owner(Protocol):
 
     def settle(self, group: list[Request], outcome: Any) -> None:
         """Take the outcome."""
+
+    def orphaned(self) -> None:
+        """The loop was closed while a job ran.  Called in the worker thread."""
 
     def dropped(self, request: Request) -> None:
         """A request's caller was cancelled before its job began."""
@@ -109,7 +113,7 @@ class Lane:
             group, held = self._next_group()
             if group:
                 self._running = True
-                self._owner.begun()
+                self._owner.begun(group)
                 threads.pool.submit(partial(self._run, group))
             elif held:
                 break
@@ -142,7 +146,9 @@ class Lane:
             outcome = self._owner.work(group)
         except BaseException as error:  # whatever it is, those who wait must hear of it
             outcome = error
-        call_loop(self._loop, self._done, group, outcome)
+        if not call_loop(self._loop, self._done, group, outcome):
+            self._running = False
+            self._owner.orphaned()
 
     def _done(self, group: list[Request], outcome: Any) -> None:
         self._running = False

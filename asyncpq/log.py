@@ -356,6 +356,7 @@ class Log:
             chunks.dirty = chunks.names = self._changed = False
             head, tail = chunks.head, self.tail
             self.busy = True
+            chunks.syncing = fd
         try:
             cold = {chunk for chunk in cold if chunk >= chunks.oldest}
             self.syncer.chunks((*full.values(), *((fd,) if dirty and fd >= 0 else ())), cold)
@@ -373,6 +374,7 @@ class Log:
         finally:
             with self._mutex:
                 self.busy = False
+                chunks.synced()
                 self._close_all(full.values())
                 if fd >= 0 and chunks.fd == fd and not chunks.dirty:
                     # An idle queue holds two descriptors: the directory and info.

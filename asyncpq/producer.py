@@ -72,15 +72,21 @@ class Producer:
         engine = self._engine
         if engine.refusal is not None:
             raise engine.refusal()
-        if engine.maxsize > 0:
+        bounded = engine.maxsize > 0
+        if bounded:
             await self._wait(block=True, timeout=None)
-            self._putters.release()
-            records = records[: max(1, int(engine.room))]
-        if engine.items is not None:
-            records = records[: engine.items]
-        waiting = engine.put_many(records)
+        try:
+            if bounded:
+                # The promise is kept meanwhile, and what others were promised stays theirs.
+                records = records[: max(1, int(engine.room) - self._putters.promised + 1)]
+            if engine.items is not None:
+                records = records[: engine.items]
+            waiting = engine.put_many(records)
+        finally:
+            if bounded:
+                self._putters.release()
         if waiting is not None:
-            await engine.outcome(waiting)
+            await engine.outcome(waiting, len(records))
         return len(records)
 
     async def _wait(self, block: bool, timeout: float | None) -> None:

@@ -142,7 +142,7 @@ class AsyncQueue:
         engine = self._engine
         if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None or engine.draining:
             engine = await self._enter(putting=True)
-        if timeout is not None and timeout < 0:
+        if timeout is not None and timeout < 0 and block:
             raise ValueError("'timeout' must be a non-negative number")
         if self._encode is None or (type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT):
             record = await self._producer.encode_away(item)
@@ -168,7 +168,11 @@ class AsyncQueue:
 
         Cancellation: the CancelledError has `stored` too; a write that has begun is waited for.
         """
-        await self._enter(putting=True)
+        try:
+            await self._enter(putting=True)
+        except BaseException as error:
+            error.stored = 0  # type: ignore[attr-defined]  # see above
+            raise
         return await self._producer.put_many(items)
 
     # -- get --------------------------------------------------------------------------------------------------
@@ -231,6 +235,8 @@ class AsyncQueue:
         """
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items!r}")
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
         engine = await self._enter(getting=True)
         now = monotonic()
         if now >= engine.turn.ends and engine.turn.over(now):
@@ -251,6 +257,8 @@ class AsyncQueue:
     async def peek(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the next item and leave it; another consumer may take it before you do.  Else as `get`."""
         await self._enter(getting=True)
+        if timeout is not None and timeout < 0 and block:
+            raise ValueError("'timeout' must be a non-negative number")
         return await self._consumer.peek(block, timeout)
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -367,6 +375,11 @@ class AsyncQueue:
 
     async def _opened(self) -> Engine:
         loop = get_running_loop()
+        if self._pid != os.getpid():
+            # The child of a fork.  What was open is the parent's; what was being opened never is here.
+            if self._engine is not None and self._engine.refusal is not None:
+                raise self._engine.refusal()
+            self._pid, self._opening, self._loop = os.getpid(), None, None
         if self._loop is not None and self._loop is not loop:
             raise WrongContext(
                 f"{self.path}: this queue belongs to another event loop, the one that opened it; "
@@ -376,8 +389,6 @@ class AsyncQueue:
             raise self._closed()
         if self._engine is not None:
             return self._engine
-        if self._pid != os.getpid():
-            self._pid, self._opening = os.getpid(), None
         self._loop = loop
         if self._opening is None:
             self._opening = self._open(loop)

@@ -26,8 +26,7 @@ def clear(engine: Engine) -> asyncio.Future[None]:
 
     def settled(error: BaseException | None) -> None:
         if error is None:
-            buffer.jump(log.chunks.head, buffer.stored - buffer.got)
-            buffer.returned.clear()
+            buffer.leave(log.chunks.head)
             engine.unfinished = engine.finishing
             engine.joiners.wake()
 
@@ -37,15 +36,19 @@ def clear(engine: Engine) -> asyncio.Future[None]:
 def compact(engine: Engine) -> asyncio.Future[None]:
     """Give back the space of the present chunk, when everything in it was consumed and committed."""
     log, buffer = engine.log, engine.buffer
+    moved: list[bool] = []
 
     def job() -> None:
-        if log.compact() and engine.always:
+        if not engine.quiet or not log.compact():
+            return
+        moved.append(True)
+        if engine.always:
             log.commit()
         log.reclaim()
 
     def settled(error: BaseException | None) -> None:
-        if error is None and buffer.stored == buffer.got:
-            buffer.jump(log.chunks.head, 0)
+        if moved:
+            buffer.leave(log.chunks.head)
 
     return engine.in_lane(job, settled)
 

@@ -54,18 +54,23 @@ class Line:
         """
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self.waiting.append(waiter)
-        self.wake()  # perhaps only somebody who was woken, and has not run yet, stood before
         timer = None if timeout is None else self._loop.call_later(timeout, self._expire, waiter)
         try:
-            return await waiter
+            granted = await waiter
         except BaseException:
             if _granted(waiter):
+                self._woken -= 1
                 self.release()
             else:
                 self._forget(waiter)
             raise
+        else:
+            if granted:
+                self._woken -= 1
+                if self.waiting:
+                    self.wake()  # those who came before this one could run
+            return granted
         finally:
-            self._woken -= _granted(waiter)
             if timer is not None:
                 timer.cancel()
 

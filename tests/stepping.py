@@ -8,6 +8,7 @@ a caller ── await ── job given ── job done ── loop hears of it �
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -40,6 +41,15 @@ class Jobs:
     def run_newest(self) -> None:
         """Run the job that came last: jobs of different lanes may overtake each other."""
         self._waiting.pop()()
+
+    def run_read(self) -> bool:
+        """Run the first job that is not one of the writing lane (see Lane.pump)."""
+        read = next((job for job in self._waiting if not isinstance(job, partial)), None)
+        if read is None:
+            return False
+        self._waiting.remove(read)
+        read()
+        return True
 
 
 @pytest.fixture

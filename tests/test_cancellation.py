@@ -361,6 +361,34 @@ async def test_a_task_done_commits_nothing_that_is_still_being_got(tmp_path: Pat
         assert await finished(jobs, drained(queue)) == items[1:]
 
 
+@pytest.mark.parametrize("reopened", [False, True])
+async def test_what_one_gives_back_and_another_takes_and_gives_back(reopened: bool, tmp_path: Path, jobs: Jobs) -> None:
+    """A get_many that reads meets an item that lies before its first one; when it is cancelled, both come again."""
+    path = tmp_path / "q"
+    items = [str(number) * 200_000 for number in range(6)]  # more than is read at a time
+    async with Stepped(jobs, AsyncQueue(path, chunksize=1)) as queue:
+        await finished(jobs, queue.put_many(items))
+    async with Stepped(jobs, AsyncQueue(path, autosave=True, inline_limit=0)) as queue:
+        one, many = await started(queue.get(), queue.get_many(3))
+        while queue.stats()["gets"] < 2:  # each has its first item, and the second reads on
+            assert jobs.run_read()
+            await ticks(3)
+        one.cancel()
+        await ticks(3)
+        while queue.stats()["gets"] < 3:
+            assert jobs.run_read()
+            await ticks(3)
+        many.cancel()
+        await settle(jobs)
+        assert one.cancelled()
+        assert many.cancelled()
+        if not reopened:
+            assert await finished(jobs, drained(queue)) == items
+    async with Stepped(jobs, AsyncQueue(path)) as queue:
+        assert not queue.recovery.lost
+        assert await finished(jobs, drained(queue)) == (items if reopened else [])
+
+
 @pytest.mark.parametrize("moves", ["clear", "compact"])
 @pytest.mark.parametrize("commits", ["task_done", "get", "get_many", "cancelled get", "cancelled get_many"])
 async def test_a_commit_behind_a_clear_brings_nothing_back(

@@ -208,7 +208,8 @@ class Healer:
             start = min(start, self._files.size(fd))
             if start < SLOT_SIZE:
                 self._write(fd, bytes(SLOT_SIZE - start), start)
-                self._files.fdatasync(fd)
+            # A process that was killed while it did the same may have left the length in the cache alone.
+            self._files.fdatasync(fd)
         finally:
             self._files.close(fd)
 

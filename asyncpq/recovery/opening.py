@@ -136,6 +136,9 @@ class Opening:
         if new:
             return self._healed(plan, new, serializer, fields, report)
         if readable:
+            if readable.mark and readable.mark.head == START:
+                # Nothing was durable yet: who made info may have been killed before its name was.
+                self.files.fsync_dir(self.dirfd)
             return self._as_it_was(readable, plan, serializer, fields, found.chunks, report)
         if found.closed:
             self.files.close(self.files.create(self.dirfd, chunk_name(0)))

@@ -42,6 +42,7 @@ Namespace = dict[int, dict[str, int]]
 Variants = Callable[[Content, Sequence[Data], random.Random], list[Content]]
 
 SUBSETS: Final = 64  # of pending name operations, in posix
+LEAST: Final = 4  # choices of names, however small the cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,9 @@ class Disk:
     def states(self, cap: int) -> Iterator[State]:
         """What a cut now may leave behind: all of it, or a sample of about *cap*."""
         spaces = self._namespaces()
+        if len(spaces) > max(cap, LEAST):
+            # None and all of the names, and a sample of those between.
+            spaces = [spaces[0], spaces[-1], *self.chance.sample(spaces[1:-1], max(cap, LEAST) - 2)]
         share = max(1, cap // len(spaces))
         for names, forced in spaces:
             paths = dict(_paths(names, ROOT, ""))

@@ -41,6 +41,7 @@ GATE: Final = {
     "directory: InfoFile.write > InfoFile._replace": Noticed(ALWAYS, "puts", POSIX),
     "fdatasync: InfoFile._become_slot > InfoFile.sync": Noticed(WINDOW, "close and reopen", XFS, "json"),
     "fdatasync: Log._prepare > InfoFile.sync": Noticed(ALWAYS, "close and reopen", EXT4),
+    "directory: Opening.open > Opening._carry_out": Noticed(ALWAYS, "killed before a name is durable", POSIX),
     # A durable commit.
     "fdatasync: Log.commit > Syncer.chunks": Noticed(ALWAYS, "puts", EXT4),
     "fdatasync: Log.sync_full > Syncer.chunks": Noticed(ALWAYS, "puts", EXT4),

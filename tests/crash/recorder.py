@@ -244,6 +244,8 @@ class Recorder(OSFiles):
             self.log.append(Link(directory, new, node))
 
     def unlink(self, dirfd: int, name: str) -> None:
+        if name not in self._names[self._open[dirfd]]:
+            super().unlink(dirfd, name)  # says so, and is no operation
         with self._change("unlink", name, dirfd):
             super().unlink(dirfd, name)
             del self._names[self._open[dirfd]][name]

@@ -152,6 +152,22 @@ async def killed_in_the_first_put(p: Player) -> None:
     await p.put()
 
 
+async def killed_before_a_name(p: Player) -> None:
+    # info is renamed, and the directory is not synced: the next process finds an info that a power cut may undo.
+    await p.killed_in(p.put(), 4)
+    await p.put()
+    await p.put()
+    await p.sync()
+
+
+async def killed_while_padding(p: Player) -> None:
+    # info has the length of a slot, in the cache alone; then it is healed, and longer than it was.
+    await p.put()
+    await p.reopen()
+    await p.killed_in(p.put(), 2)
+    await p.put()
+
+
 async def killed_while_consuming(p: Player) -> None:
     await p.put_many(5)
     await p.get(4)
@@ -222,6 +238,8 @@ SCRIPTS: Final = (
     Script("close while a commit runs", close_while_committing),
     Script("killed while putting", killed_while_putting),
     Script("killed in the first put", killed_in_the_first_put),
+    Script("killed before a name is durable", killed_before_a_name),
+    Script("killed while padding", killed_while_padding),
     Script("killed while consuming", killed_while_consuming),
     Script("killed between", killed_between),
 )

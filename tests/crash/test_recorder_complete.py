@@ -19,7 +19,7 @@ FD: Final = r"\d+<([^>]*)>"
 PATTERNS: Final = (
     (re.compile(rf'openat\({FD}, "([^"]*)", \S*O_CREAT'), "create {1}"),
     (re.compile(r'mkdir(?:at)?\((?:AT_FDCWD<[^>]*>, |\d+<[^>]*>, )?"([^"]*)"'), "mkdir {0}"),
-    (re.compile(rf'pwrite64\({FD}, ".*", (\d+), (\d+)\)?'), "pwrite {0} {1} at {2}"),
+    (re.compile(rf'pwrite64\({FD}, "[^"]*"(?:\.\.\.)?, (\d+), (\d+)'), "pwrite {0} {1} at {2}"),
     (re.compile(rf"ftruncate\({FD}, (\d+)"), "truncate {0} {1}"),
     (re.compile(rf'renameat\({FD}, "([^"]*)", {FD}, "([^"]*)"'), "rename {1} {3}"),
     (re.compile(rf'unlinkat\({FD}, "([^"]*)"'), "unlink {1}"),

@@ -311,7 +311,8 @@ def test_healed_directory_opens_unchanged(title: str, name: str, tmp_path: Path)
     first = heal(made, CASES[title])
     healed = tree(made.path)
 
-    again = opened(made.path, Writeless())
+    # Where nothing is stored, the directory is synced again: who made info may have been killed before he did it.
+    again = opened(made.path, Writeless("fsync_dir"))
 
     assert tree(made.path) == healed
     assert not again.report
@@ -389,11 +390,11 @@ class Dying(OSFiles):
 
 
 class Writeless(OSFiles):
-    """Refuses every change and every sync, and counts the other calls."""
+    """Refuses every change and every sync, except for *allowed*, and counts the other calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, *allowed: str) -> None:
         self.calls = 0
-        for call in CHANGES:
+        for call in set(CHANGES).difference(allowed):
             setattr(self, call, self._refuse)
 
     def _refuse(self, *args: Any) -> Any:
