@@ -230,4 +230,3 @@ class Consumer:
             raise
         self._engine.autosaved(start.chunk)
         reclaim_later(self._engine)
-

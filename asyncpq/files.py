@@ -283,7 +283,9 @@ class OSFiles:
             return True
         try:
             fd = self.open_read(dirfd, name)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+                raise
             return True  # if it is there, opening will say what is wrong with it
         try:
             # Whoever opens the file in these microseconds breaks the lease, and the kernel tells by a signal.
