@@ -21,7 +21,7 @@ from asyncpq.layout import Position, chunk_name
 from asyncpq.serializers import Damaged, Torn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from asyncpq.files import Files
@@ -115,6 +115,8 @@ class ReadBuffer:
         """Start at *tail*, with *size* records stored and none in memory."""
         self._path, self._serializer, self._chunksize = path, serializer, chunksize
         self._loads, self._decode = serializer.loads, serializer.decode
+        # Without the frame of Python that tells errors apart; where there is such a one.
+        self._raw_loads: Callable[[bytes], Any] = getattr(serializer, "raw_loads", serializer.loads)
         self.chunk, self.count, self.offset = tail
         # Sequence numbers: records stored, handed out, and in memory without a gap from the cursor on.
         self.stored, self.got, self._reach = size, 0, 0
@@ -273,13 +275,18 @@ class ReadBuffer:
         records = [self._recent.popleft() for _ in range(min(left, len(self._recent)))]
         before = len(items)
         try:
-            items += map(self._loads, records)
-        except (Damaged, Torn) as error:
+            items += map(self._raw_loads, records)
+        except Exception:
             taken = len(items) - before
             self._recent.extendleft(reversed(records[taken:]))
-            if not taken:
-                raise self.corrupt(str(error)) from error
             del records[taken:]
+            if not taken:
+                self._load(self._recent[0])  # says what is wrong with it
+                raise
+        except BaseException:
+            del items[before:]
+            self._recent.extendleft(reversed(records))
+            raise
         self._recent_bytes -= sum(map(len, records))
         self._advance(sum(map(len, records)), len(records))
 

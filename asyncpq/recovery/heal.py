@@ -169,10 +169,9 @@ class Healer:
     # -- chunks -----------------------------------------------------------------------------------------
 
     def _remove_empty(self, plan: Plan) -> None:
+        # No sync: an empty chunk that comes back is removed again, and a commit that makes a name syncs the directory.
         for number in plan.empty:
             self._files.unlink(self._dirfd, chunk_name(number))
-        if plan.empty:
-            self._files.fsync_dir(self._dirfd)
 
     def _cut(self, plan: Plan) -> None:
         lengths = {at.chunk: at.offset for at, _ in plan.cuts}

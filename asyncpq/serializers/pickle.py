@@ -52,6 +52,9 @@ def encode(value: Any) -> bytes:
     return _dumps(value, PROTOCOL)
 
 
+raw_loads: Final = pickle.loads  # as loads(), but raises whatever unpickling raises
+
+
 def loads(record: bytes) -> Any:
     """The value of one record; runs what the pickle names."""
     try:

@@ -96,7 +96,7 @@ class _Exploration:
             for state in self._chance.sample(list(self._healed), min(self._effort.healings, len(self._healed))):
                 self._cut_healing(state)
         finally:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         return self._report
 
     def _cuts(self) -> None:

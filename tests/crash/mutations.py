@@ -64,8 +64,6 @@ GATE: Final = {
 UNNOTICED: Final = {
     "fdatasync: Healer.carry_out > Healer._write_info": "done again, the healing comes to the same end, and the next "
     "durable commit syncs info; kept so that consumed chunks are never removed before the info that says so is durable",
-    "directory: Healer.carry_out > Healer._remove_empty": "an empty chunk that comes back is removed again, and every "
-    "durable commit that made a name syncs the directory; kept so that no later chunk ever has the name of an old one",
 }
 
 
