@@ -141,6 +141,15 @@ class Committer:
             self._idle.notify_all()
             return None
 
+    def stop_now(self) -> bool:
+        """Forget the deadline; False, with nothing done, when a commit runs."""
+        with self._lock:
+            if self._running:
+                return False
+            self.due, self.armed = INF, True
+            threads.not_at_exit(self._finish)
+            return True
+
     def stop(self) -> None:
         """Wait, in a worker thread, until nothing runs; forget the deadline."""
         with self._lock:

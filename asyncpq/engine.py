@@ -16,6 +16,7 @@ import os
 import sys
 import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import threads
@@ -503,10 +504,13 @@ class Engine:
 
     def orphaned(self) -> None:
         """Release everything, if nobody is left who could close the queue: no job runs any more."""
-        if self._forsaken:
+        if self._forsaken and not sys.is_finalizing():
+            # At the end of the interpreter no thread begins any more, and those that were there hold locks for ever;
+            # what was written is synced by then, and the system closes the files.
             self._lane.fail(self.dropped)
-            # At the end of the interpreter no thread begins any more, and those that were there hold locks for ever.
-            self.log.forsake(_now if sys.is_finalizing() else threads.pool.submit)
+            stop = None if self._committer.stop_now() else self._committer.stop
+            with suppress(RuntimeError):  # the interpreter begins to end: no new thread any more
+                self.log.forsake(threads.pool.submit, stop)
 
 
 # Every open engine: the child of a fork must not touch the files of its parent.
@@ -520,10 +524,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _now(job: Callable[[], None]) -> None:
-    job()
 
 
 def _partial(failed: dict[int, OSError]) -> OSError:

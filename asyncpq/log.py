@@ -451,19 +451,24 @@ class Log:
         self.closed = True
         self._info.close()
         self.chunks.close()
-        with suppress(OSError):
-            self._files.unlock(self._dirfd)
+        self._unlock()
         self._files.close(self._dirfd)
 
-    def forsake(self, later: Callable[[Callable[[], None]], None]) -> None:
-        """Give the lock back now and write nothing; have *later* sync what was written, and close the files."""
+    def forsake(self, later: Callable[[Callable[[], None]], None], stop: Callable[[], None] | None) -> None:
+        """Give the lock back and write nothing; have *later* sync what was written, and close the files.
+
+        *stop* waits for a durable commit that runs: until then neither the lock nor a descriptor may go.
+        """
         if self.closed:
             return
         self.closed = True
-        with suppress(OSError):
-            self._files.unlock(self._dirfd)
+        if stop is None:
+            self._unlock()
 
         def finish() -> None:
+            if stop is not None:
+                stop()
+                self._unlock()
             with suppress(OSError, SyncFailed):
                 if self.policy.name != "never":
                     self.syncer.chunks((*self.chunks.full.values(), *((self.chunks.fd,) * (self.chunks.fd >= 0))), ())
@@ -472,10 +477,11 @@ class Log:
             self.chunks.close()
             self._files.close(self._dirfd)
 
-        try:
-            later(finish)
-        except RuntimeError:  # the interpreter is ending, and starts no thread any more
-            finish()
+        later(finish)
+
+    def _unlock(self) -> None:
+        with suppress(OSError):
+            self._files.unlock(self._dirfd)
 
     def abandon(self) -> None:
         """In the child of a fork: close the descriptors; the lock and the files are the parent's."""
