@@ -221,6 +221,7 @@ def place(position: Position) -> tuple[int, int]:
 
 
 def not_open(path: Path) -> str:
+    """Return what a reader says that is not open."""
     return f"{path}: this reader is not open; use `async with QueueReader(path) as reader:`"
 
 
