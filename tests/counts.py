@@ -48,7 +48,7 @@ def text(tables: Tables) -> str:
     """All tables as Markdown."""
     parts = [_table(title, rows) for title, rows in tables.items() if title != "run on"]
     system = tables.get("run on", {}).get("system", {"kernel": "none", "Python": "none"})
-    about = f"Counts of the last `make soak`, on {system['kernel']} with Python {system['Python']}."
+    about = f"Counts of the last soak runs, on {system['kernel']} with Python {system['Python']}."
     return "\n\n".join([about, *parts])
 
 

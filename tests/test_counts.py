@@ -12,7 +12,7 @@ WANTED = """# Page
 
 <!-- counts: made by a command -->
 
-Counts of the last `make soak`, on Linux 6.1 with Python 3.12.0.
+Counts of the last soak runs, on Linux 6.1 with Python 3.12.0.
 
 | kills | kills | lost | healed |
 |---|---:|---:|---:|
