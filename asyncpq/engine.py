@@ -23,7 +23,7 @@ from asyncpq import threads
 from asyncpq.buffer import ReadBuffer
 from asyncpq.committer import Committer
 from asyncpq.errors import QueueClosed, QueueFailed, SyncFailed, WrongContext
-from asyncpq.lane import Lane, Request, call_loop, forget, resolve
+from asyncpq.lane import Lane, Request, forget, resolve, run
 from asyncpq.layout import distance
 from asyncpq.log import FULL_MAX, Log
 from asyncpq.turn import YIELD, Turn, Yield
@@ -97,6 +97,11 @@ class Engine:
     def ready(self) -> int:
         """How many items get can hand out."""
         return self.buffer.stored - self.buffer.got + len(self.buffer.returned)
+
+    @property
+    def released(self) -> bool:
+        """Whether the files are closed."""
+        return self.log.closed
 
     @property
     def room(self) -> float:
@@ -312,18 +317,7 @@ class Engine:
 
     async def run(self, job: Callable[[], Any]) -> Any:
         """Run *job* in a worker thread, beside the writing lane."""
-        future: asyncio.Future[Any] = self.loop.create_future()
-        threads.pool.submit(lambda: self._run(job, future))
-        return await future
-
-    def _run(self, job: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        result: Any = None
-        error: BaseException | None = None
-        try:
-            result = job()
-        except BaseException as failure:
-            error = failure
-        call_loop(self.loop, resolve, future, result, error)
+        return await run(self.loop, job)
 
     def commit_tail(self, settled: Callable[[Any], None] | None = None) -> Awaitable[Any] | None:
         """Commit what was got so far; None: it is; else it is once what is returned has been awaited.
@@ -501,6 +495,9 @@ class Engine:
         self._forsaken = True
         if not self._lane.running:
             self.orphaned()
+
+    def acknowledged(self) -> None:
+        """Nothing is left to do when those who waited have been told."""
 
     def orphaned(self) -> None:
         """Release everything, if nobody is left who could close the queue: no job runs any more."""

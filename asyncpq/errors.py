@@ -5,13 +5,17 @@
       Full            no room                            also queue.Full, asyncio.QueueFull
       QueueClosed     closed or shut down                also asyncio.QueueShutDown (Python 3.13)
       QueueLocked     somebody else has the directory open
+        DatabaseBusy    another program held the database's lock for too long
       QueueFailed     a sync failed; reopen the queue
       WrongContext    another loop, another process      also RuntimeError
-      StorageError    the directory, or what lies in it
+      NotInFlight     an answer to an item that this queue does not hold     also ValueError
+      StorageError    the directory or database, or what lies in it
         NotAQueue       this path holds no queue
         WrongSerializer written with another serializer
         CorruptQueue    damaged so that opening cannot heal it
+          CorruptDatabase   the same of a SQLite database
         CorruptRecord   one record cannot be read
+          CorruptRow      the same of a row of a SQLite queue
     SyncFailed        inside the engine only: becomes QueueFailed
 
 An item that cannot be serialized raises what its serializer raises; a disk that is full raises OSError.
@@ -28,11 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncpqError",
+    "CorruptDatabase",
     "CorruptQueue",
     "CorruptRecord",
+    "CorruptRow",
+    "DatabaseBusy",
     "Empty",
     "Full",
     "NotAQueue",
+    "NotInFlight",
     "QueueClosed",
     "QueueFailed",
     "QueueLocked",
@@ -73,6 +81,19 @@ class QueueLocked(AsyncpqError):
         )
 
 
+class DatabaseBusy(QueueLocked):
+    """Another program held the lock of the database for longer than the queue waits; nothing was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], seconds: float) -> None:
+        """*seconds* is how long the queue waited."""
+        self.path, self.who, self.seconds = path, "another program", seconds
+        AsyncpqError.__init__(
+            self,
+            f"{path}: another program kept the database locked for {seconds:g} s; end its transaction, "
+            f"or give the queue more time with timeout=",
+        )
+
+
 class QueueFailed(AsyncpqError):
     """The disk reported a failed sync, so what it holds is not known; reopen the queue.
 
@@ -90,6 +111,10 @@ class QueueFailed(AsyncpqError):
 
 class WrongContext(AsyncpqError, RuntimeError):
     """The queue was used from a second event loop or from a forked process."""
+
+
+class NotInFlight(AsyncpqError, ValueError):
+    """This queue does not hold the item: it was answered before, its lease ended, or it was never got here."""
 
 
 class StorageError(AsyncpqError):
@@ -131,6 +156,18 @@ class CorruptQueue(StorageError):
         )
 
 
+class CorruptDatabase(CorruptQueue):
+    """The database is damaged, or is none; nothing was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        """*why* is what SQLite says of it."""
+        self.path, self.why = path, why
+        StorageError.__init__(
+            self,
+            f"{path}: {why}; restore the file from a copy, or save what can be read with the sqlite3 shell's .recover",
+        )
+
+
 class CorruptRecord(StorageError):
     """One record cannot be read; the queue stays where it is."""
 
@@ -140,6 +177,19 @@ class CorruptRecord(StorageError):
         super().__init__(
             f"{path}: {why} at byte {offset}; asyncpq.check(path) shows what can be read; open the queue with "
             f"on_corrupt='skip' to set the record aside and go on, or mend it with asyncpq.repair(path)"
+        )
+
+
+class CorruptRow(CorruptRecord):
+    """One row cannot be read; it stays where it is."""
+
+    def __init__(self, path: str | os.PathLike[str], table: str, row: int, why: str) -> None:
+        """*table* and *row* (its `_id`) name the place in the database *path*."""
+        self.path, self.table, self.row, self.why = path, table, row, why
+        StorageError.__init__(
+            self,
+            f"{path}: table {table!r}, _id {row}: {why}; open the queue with on_corrupt='skip' to set such rows "
+            f"aside and go on, or replace this one with update(item, {row})",
         )
 
 

@@ -64,6 +64,9 @@ class Owner(Protocol):
     def settle(self, group: list[Request], outcome: Any) -> None:
         """Take the outcome."""
 
+    def acknowledged(self) -> None:
+        """Those who wait have been told.  Called in the worker thread, before the next job may begin or beside it."""
+
     def orphaned(self) -> None:
         """The loop was closed while a job ran.  Called in the worker thread."""
 
@@ -149,6 +152,8 @@ class Lane:
         if not call_loop(self._loop, self._done, group, outcome):
             self._running = False
             self._owner.orphaned()
+        else:
+            self._owner.acknowledged()
 
     def _done(self, group: list[Request], outcome: Any) -> None:
         self._running = False
@@ -188,6 +193,26 @@ def call_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args:
             raise
         return False
     return True
+
+
+async def run(loop: asyncio.AbstractEventLoop, job: Callable[[], Any]) -> Any:
+    """Return what *job* returns, run in a worker thread beside every lane.
+
+    Cancellation: the job goes on.
+    """
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def work() -> None:
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = job()
+        except BaseException as failure:  # whatever it is, the caller must hear of it
+            error = failure
+        call_loop(loop, resolve, future, result, error)
+
+    threads.pool.submit(work)
+    return await future
 
 
 def forget(future: asyncio.Future[Any]) -> None:

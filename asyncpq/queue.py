@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import warnings
 from asyncio import get_running_loop
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from asyncpq import fsync as policies
 from asyncpq import serializers, upkeep
 from asyncpq.buffer import NeedsRead
 from asyncpq.consumer import Consumer
 from asyncpq.directory import check_tempdir
-from asyncpq.errors import CorruptRecord, QueueClosed, QueueFailed, WrongContext
+from asyncpq.engine import Engine
+from asyncpq.errors import CorruptRecord, QueueClosed
 from asyncpq.files import FILES
-from asyncpq.lane import resolve
+from asyncpq.lifecycle import Lifecycle
 from asyncpq.opened import Recovery
 from asyncpq.opening import open_engine
 from asyncpq.producer import ENCODE_LIMIT, LONG_TYPES, Producer
 from asyncpq.turn import YIELD
 
 if TYPE_CHECKING:
+    import asyncio
+    import os
     from collections.abc import AsyncIterator, Callable, Iterable
-    from types import TracebackType
-
-    from asyncpq.engine import Engine
 
 
-class AsyncQueue:
+class AsyncQueue(Lifecycle[Engine]):
     """A queue on the disk.
 
     The positional parameters and the methods are those of persist-queue's AsyncQueue, whose directories it goes on
@@ -81,12 +78,8 @@ class AsyncQueue:
         self.on_corrupt, self.inline_limit = on_corrupt, inline_limit
         self._repair, self._lock, self._maxsize = repair, lock, maxsize
         check_tempdir(FILES, path, tempdir)
+        super().__init__()
         self._files = FILES
-        self._engine: Engine | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
-        self._opening: asyncio.Future[Engine] | None = None
-        self._closing: asyncio.Future[None] | None = None
         self._producer: Producer
         self._consumer: Consumer
         self._encode: Callable[[Any], bytes] | None = None  # None: it may have to wait
@@ -108,16 +101,6 @@ class AsyncQueue:
     def recovery(self) -> Recovery:
         """What opening healed; false where nothing was, or where the queue is not open yet."""
         return Recovery() if self._engine is None else self._engine.opened.report
-
-    def __repr__(self) -> str:
-        """Name the directory and the state, never an item."""
-        if self._closing is not None:
-            state = "closed"
-        elif self._engine is None:
-            state = "not open yet"
-        else:
-            state = f"{self._engine.ready} items"
-        return f"<AsyncQueue {os.fspath(self.path)!r} fsync={self.fsync.name} {state}>"
 
     # -- put --------------------------------------------------------------------------------------------------
 
@@ -349,56 +332,10 @@ class AsyncQueue:
         """Give back the space of the present chunk, if everything in it was consumed and committed."""
         await upkeep.compact(await self._enter())
 
-    # -- beginning and end ----------------------------------------------------------------------------------
+    # -- beginning ------------------------------------------------------------------------------------------
 
-    async def open(self) -> Self:
-        """Open the directory, healing it where it has to be; does nothing when it is open.
-
-        Raises:
-            NotAQueue, WrongSerializer, CorruptQueue, QueueLocked: see there; nothing was changed.
-            ValueError: a new directory needs a chunksize of at least 1.
-            OSError: the directory cannot be made or read.
-
-        Cancellation: the opening goes on; the next call waits for it.
-        """
-        await self._enter()
-        return self
-
-    async def _enter(self, *, putting: bool = False, getting: bool = False) -> Engine:
-        """Return the open engine, or raise what this call has to be told."""
-        engine = await self._opened()
-        if engine.refusal is not None:
-            raise engine.refusal()
-        if (putting and engine.draining) or (getting and engine.stopped):
-            raise engine.closed()
-        return engine
-
-    async def _opened(self) -> Engine:
-        loop = get_running_loop()
-        if self._pid != os.getpid():
-            # The child of a fork.  What was open is the parent's; what was being opened never is here.
-            if self._engine is not None and self._engine.refusal is not None:
-                raise self._engine.refusal()
-            self._pid, self._opening, self._loop = os.getpid(), None, None
-        if self._loop is not None and self._loop is not loop:
-            raise WrongContext(
-                f"{self.path}: this queue belongs to another event loop, the one that opened it; "
-                f"close it there and make a new AsyncQueue here"
-            )
-        if self._closing is not None:
-            raise self._closed()
-        if self._engine is not None:
-            return self._engine
-        self._loop = loop
-        if self._opening is None:
-            self._opening = self._open(loop)
-        opening = self._opening
-        engine = await asyncio.shield(opening)
-        self._is_open(opening)  # the callback may come only in the next turn of the loop
-        return engine
-
-    def _open(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Engine]:
-        opening = open_engine(
+    def _start(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Engine]:
+        return open_engine(
             self._files,
             Path(self.path),
             loop,
@@ -409,17 +346,8 @@ class AsyncQueue:
             lock=self._lock,
             inline_limit=self.inline_limit,
         )
-        opening.add_done_callback(self._is_open)
-        return opening
 
-    def _is_open(self, opening: asyncio.Future[Engine]) -> None:
-        if self._opening is not opening:
-            return
-        self._opening = None
-        if opening.exception() is not None:
-            self._loop = None
-            return
-        self._engine = engine = opening.result()
+    def _started(self, engine: Engine) -> None:
         engine.maxsize = self._maxsize
         self.serializer = engine.opened.serializer
         self.chunksize = engine.opened.chunksize
@@ -429,76 +357,3 @@ class AsyncQueue:
         self._consumer = Consumer(
             engine, self._files, engine.dirfd, autosave=self.autosave, skip=self.on_corrupt == "skip"
         )
-
-    def _closed(self) -> QueueClosed:
-        return QueueClosed(f"{self.path}: the queue was closed; open it again with AsyncQueue(path)")
-
-    def shutdown(self, immediate: bool = False) -> None:
-        """Refuse puts from now on, and gets once the queue is empty, as Python 3.13's asyncio.Queue.
-
-        With *immediate*, gets are refused at once, and everyone who waits gets QueueClosed; the items stay on the
-        disk.  task_done goes on for what was got.  The queue still has to be closed.
-        """
-        engine = self._engine
-        if engine is None:
-            raise self._closed() if self._closing is not None else RuntimeError(f"{self.path}: not open yet")
-        engine.shut_down(immediate=immediate)
-
-    async def close(self) -> None:
-        """Make everything durable, leave the directory exactly as persist-queue would, and give the lock back.
-
-        Items that were got and not committed come again when it is reopened.  Everyone who waits gets QueueClosed.
-        Does nothing when the queue is closed, or was never opened.  After a failed sync nothing is written.
-
-        Raises:
-            QueueFailed: the last sync failed; files and lock are released all the same.
-
-        Cancellation: the closing goes on, and the lock is freed at its end.
-        """
-        if self._closing is None:
-            if self._loop is not None and self._loop is not get_running_loop():
-                raise WrongContext(f"{self.path}: close this queue in the event loop that opened it")
-            self._closing = get_running_loop().create_future()
-            self._close(self._closing)
-        await asyncio.shield(self._closing)
-
-    def _close(self, closing: asyncio.Future[None]) -> None:
-        if self._opening is not None:
-            self._opening.add_done_callback(lambda _: self._close(closing))
-            return
-        if self._engine is None:
-            closing.set_result(None)
-            return
-        engine = self._engine
-        if engine.failure is None:
-            engine.refuse(engine.closed)
-
-        def done(closed: asyncio.Future[None]) -> None:
-            error = closed.exception()
-            resolve(closing, None, QueueFailed(self.path, error) if isinstance(error, OSError) else error)
-
-        engine.close().add_done_callback(done)
-
-    async def __aenter__(self) -> Self:
-        """Open the queue; when that is cancelled, it is closed again."""
-        try:
-            return await self.open()
-        except asyncio.CancelledError:
-            if self._closing is None:
-                self._closing = get_running_loop().create_future()
-                self._close(self._closing)
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the queue."""
-        await self.close()
-
-    def __del__(self, _warn: Any = warnings.warn) -> None:
-        """Warn about a queue that was never closed; what it stored is there."""
-        engine = getattr(self, "_engine", None)
-        if engine is None or engine.log.closed or self._closing is not None:
-            return
-        _warn(f"unclosed queue {self!r}; use 'async with' or 'await queue.close()'", ResourceWarning, source=self)
-        engine.forsake()

@@ -13,11 +13,12 @@ PACKAGE: Final = Path(asyncpq.__file__).parent
 
 # From top to bottom; "asyncpq" is what the package itself offers.
 LAYERS: Final = [
-    ("cli", "sqlite"),
+    ("cli",),
     ("migrate",),
     ("asyncpq",),
     ("repairing",),
-    ("reader", "queue", "checking"),
+    ("reader", "queue", "checking", "sqlite"),
+    ("lifecycle",),
     ("opening", "consumer", "producer"),
     ("upkeep",),
     ("engine",),
