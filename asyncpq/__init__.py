@@ -8,15 +8,23 @@ job = await queue.get()
 await queue.task_done()
 """
 
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from asyncpq import fsync, serializers
 from asyncpq.checking import CheckReport, Damage, check
 from asyncpq.errors import (
     AsyncpqError,
+    CorruptDatabase,
     CorruptQueue,
     CorruptRecord,
+    CorruptRow,
+    DatabaseBusy,
     Empty,
     Full,
     NotAQueue,
+    NotInFlight,
     QueueClosed,
     QueueFailed,
     QueueLocked,
@@ -29,18 +37,34 @@ from asyncpq.queue import AsyncQueue
 from asyncpq.reader import QueueReader
 from asyncpq.repairing import RepairReport, repair
 
+if TYPE_CHECKING:
+    from asyncpq.sqlite import (
+        AsyncFIFOSQLiteQueue,
+        AsyncFILOSQLiteAckQueue,
+        AsyncFILOSQLiteQueue,
+        AsyncPriorityQueue,
+        AsyncSQLiteAckQueue,
+        AsyncSQLiteQueue,
+        AsyncUniqueAckQ,
+        AsyncUniqueQ,
+    )
+
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncQueue",
     "AsyncpqError",
     "CheckReport",
+    "CorruptDatabase",
     "CorruptQueue",
     "CorruptRecord",
+    "CorruptRow",
     "Damage",
+    "DatabaseBusy",
     "Empty",
     "Full",
     "NotAQueue",
+    "NotInFlight",
     "QueueClosed",
     "QueueFailed",
     "QueueLocked",
@@ -55,3 +79,22 @@ __all__ = [
     "repair",
     "serializers",
 ]
+
+if find_spec("aiosqlite"):  # else `from asyncpq import *` would ask for them
+    __all__ += [
+        "AsyncFIFOSQLiteQueue",
+        "AsyncFILOSQLiteAckQueue",
+        "AsyncFILOSQLiteQueue",
+        "AsyncPriorityQueue",
+        "AsyncSQLiteAckQueue",
+        "AsyncSQLiteQueue",
+        "AsyncUniqueAckQ",
+        "AsyncUniqueQ",
+    ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the SQLite queues only for those who ask for them; without aiosqlite that says which extra to install."""
+    if name.startswith("Async") and name.endswith(("Q", "Queue")):
+        return getattr(import_module("asyncpq.sqlite"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

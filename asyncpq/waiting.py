@@ -74,6 +74,19 @@ class Line:
             if timer is not None:
                 timer.cancel()
 
+    async def hold(self, block: bool, timeout: float | None) -> bool:
+        """Hold a promise, having waited for one where *block* says so; False: none came, in *timeout* seconds.
+
+        Cancellation: as `wait`.
+        """
+        if not self.admits():
+            if block and timeout != 0:
+                return await self.wait(timeout)
+            if not self.may_overtake():
+                return False
+        self.promise()
+        return True
+
     def promise(self) -> None:
         """Hold a promise without having waited."""
         self.promised += 1

@@ -1,0 +1,487 @@
+"""The one place where the event loop and the thread of a database meet.
+
+    put, get, ack ──> operations ──> the lane ──> one transaction for all that wait ──> their outcomes
+
+An operation is a function of the store.  When one of a group fails, the transaction is rolled back and each runs
+again by itself.  A get whose caller is cancelled is undone, in the same transaction or in the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import weakref
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncpq import threads
+from asyncpq.errors import DatabaseBusy, NotInFlight, QueueClosed, QueueFailed, SyncFailed, WrongContext
+from asyncpq.lane import Lane, Request, call_loop, forget, resolve
+from asyncpq.sqlite.database import explained
+from asyncpq.sqlite.durable import Durability
+from asyncpq.waiting import Line
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from asyncpq.fsync import Policy
+    from asyncpq.serializers import Serializer
+    from asyncpq.sqlite.store import Store
+
+POLL: Final = 0.05  # seconds between two looks for what other processes did, while somebody waits
+INF: Final = float("inf")
+
+
+class NoRoom(Exception):
+    """Another process was quicker: there is no room any more.  Never leaves the package."""
+
+
+UNDONE: Final = object()  # the result of an operation that was undone before the commit
+
+
+@dataclass(eq=False, slots=True)
+class Operation(Request):
+    """What one caller wants of the database."""
+
+    run: Callable[[], Any] = field(kw_only=True)  # inside the transaction; perhaps more than once
+    rows: Sequence[tuple[Any, ...]] = ()  # plain puts, to be inserted together with those next to them
+    needs: int = 0  # room for so many
+    gains: Callable[[Any], int] = lambda _: 0  # by how many items the result changes what can be got
+    undo: Callable[[Any], None] | None = None  # inside a transaction: the caller never got the result
+    sought: int = 0  # a take of so many; fewer were there
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a group."""
+
+    results: list[Any] = field(default_factory=list)
+    changed: bool = False  # others changed the database
+    ready: int | None = None  # rows that can be got now, where they were counted
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was found in the database."""
+
+    file: str
+    serializer: Serializer
+    store: Store
+    ready: int  # items that can be got
+
+
+class Engine:
+    """An open queue; but for `work` and what it calls, everything here belongs to the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, opened: Opened, policy: Policy, heartbeat: float) -> None:
+        """Take over what was opened; while it holds items, it gives a sign of life each *heartbeat* seconds."""
+        self.loop, self.opened, self.path, self.store = loop, opened, opened.file, opened.store
+        self.durability = Durability(self.store.database, policy, self._failed_in_thread)
+        self._lane = Lane(loop, self)
+        self._heartbeat = heartbeat
+        self._beating: asyncio.TimerHandle | None = None
+        self._polling = False
+
+        self.maxsize = 0
+        self.ready, self.known = opened.ready, True  # known: nobody else can have changed it
+        self.pending = 0  # items on their way into the database
+        self.outstanding = 0  # items that were got here and are not done
+        self.left: int | None = None  # rows that are not done, as counted last
+        self.lives = False  # gives signs of life whether it holds items or not
+        self.getters = Line(loop, lambda: self.ready if self.known else INF)
+        self.putters = Line(loop, lambda: self.room)
+        self.joiners = Line(loop, lambda: INF if self.finished else 0)
+        self.draining = self.stopped = False
+        self._undone: list[tuple[Callable[[Any], None], Any]] = []  # to be undone in the next transaction
+        self._undoing: list[tuple[Callable[[Any], None], Any]] = []
+
+        self.refusal: Callable[[], BaseException] | None = None
+        self.failure: QueueFailed | None = None
+        self.released = False
+        self._forsaken = False
+        _open.add(self)
+
+    # -- operations -----------------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> float:
+        """How many items may still be put, as far as is known."""
+        return self.maxsize - self.ready - self.pending if self.maxsize > 0 and self.known else INF
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is stored, on its way, or got and not done."""
+        if self.pending or self.outstanding:
+            return False
+        # Where what is got stays in the table, only a count tells of what others hold.
+        return self.left == 0 if self.store.claims else self.known and self.ready == 0
+
+    def operate(self, operation: Operation) -> asyncio.Future[Any]:
+        """Have *operation* run in the next transaction; return the future of its result."""
+        self.pending += operation.needs
+        return self._lane.enqueue(operation)
+
+    def request(self, run: Callable[[], Any], **how: Any) -> asyncio.Future[Any]:
+        """Have *run* run in the next transaction, as an `Operation`."""
+        return self.operate(Operation(self.loop.create_future(), run=run, **how))
+
+    async def end_of(self, inserting: asyncio.Future[Any]) -> int:
+        """Withdraw an insert, or wait for its end if it has begun; return how many rows are stored."""
+        result: Any = await self._lane.end_of(inserting)
+        return len(result) if isinstance(result, list) else 0
+
+    def alone(self, job: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Have *job* run by itself, outside a transaction, when everything before it is done."""
+        return self._lane.enqueue(Request(self.loop.create_future(), job=job))
+
+    def undo_later(self, undo: Callable[[Any], None], result: Any, gained: int) -> None:
+        """Undo in the next transaction what a cancelled caller never got, and see to it that there is one."""
+        self._undone.append((undo, result))
+        forget(self.request(lambda: None, gains=lambda _: -gained))
+
+    # -- the lane -------------------------------------------------------------------------------------------
+
+    def held(self, request: Request, taken: int) -> bool:
+        """Hold nothing back: what has to wait for the disk does so in the thread."""
+        return False
+
+    def begun(self, group: list[Request]) -> None:
+        """A job begins: it undoes first what was left to be undone."""
+        self._undoing += self._undone
+        self._undone.clear()
+
+    def work(self, group: list[Request]) -> Any:
+        """Do a group's job, in a worker thread."""
+        try:
+            return group[0].job() if group[0].job else self._run_all(group)  # type: ignore[arg-type]
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: BaseException) -> BaseException:
+        if not isinstance(error, sqlite3.Error):
+            return error
+        return explained(error, self.path, self.store.database.timeout)
+
+    def _run_all(self, group: list[Operation]) -> Outcome:
+        """Run a group in one transaction, or each by itself when one of them fails."""
+        try:
+            return self._transaction(group)
+        except SyncFailed:
+            raise
+        except Exception as error:
+            if len(group) == 1:
+                raise
+            failed = self._explained(error)
+            if isinstance(failed, (SyncFailed, DatabaseBusy)):
+                raise failed from error
+        outcome = Outcome()
+        for operation in group:
+            self._run_one(operation, outcome)
+        return outcome
+
+    def _run_one(self, operation: Operation, outcome: Outcome) -> None:
+        try:
+            alone = self._transaction([operation])
+        except Exception as error:
+            failed = self._explained(error)
+            if isinstance(failed, SyncFailed):
+                raise failed from error
+            outcome.results.append(failed)
+        else:
+            outcome.results += alone.results
+            outcome.changed |= alone.changed
+            outcome.ready = alone.ready
+
+    def _transaction(self, group: Sequence[Operation]) -> Outcome:
+        store, outcome = self.store, Outcome()
+        undoing = len(self._undoing)
+        try:
+            outcome.changed = store.begin()
+            for undo, result in self._undoing:
+                undo(result)
+            self._run_operations(group, outcome)
+            self._undo_cancelled(group, outcome)
+            self.durability.before(len(group))
+            store.database.commit()
+        except BaseException:
+            store.rolled_back()
+            raise
+        del self._undoing[:undoing]
+        self.durability.committed(len(group) + undoing)
+        return outcome
+
+    def _run_operations(self, group: Sequence[Operation], outcome: Outcome) -> None:
+        store, index = self.store, 0
+        if self.maxsize > 0 and (outcome.changed or not self.known):
+            outcome.ready = store.count()
+        while index < len(group):
+            if outcome.ready is None and group[index].rows:
+                index += self._insert_all(group, index, outcome)
+                continue
+            result = self._run_operation(group[index], outcome.ready)
+            outcome.results.append(result)
+            if outcome.ready is not None and not isinstance(result, BaseException):
+                outcome.ready += group[index].gains(result)
+            index += 1
+
+    def _undo_cancelled(self, group: Sequence[Operation], outcome: Outcome) -> None:
+        """Undo what nobody waits for any more."""
+        for index, operation in enumerate(group):
+            result = outcome.results[index]
+            if operation.undo is not None and operation.future.cancelled() and not isinstance(result, BaseException):
+                operation.undo(result)
+                outcome.results[index] = UNDONE
+                if outcome.ready is not None:
+                    outcome.ready -= operation.gains(result)
+
+    def _insert_all(self, group: Sequence[Operation], start: int, outcome: Outcome) -> int:
+        """Insert the rows of all puts from *start* on that stand together; return how many puts that were."""
+        end = start
+        rows: list[tuple[Any, ...]] = []
+        while end < len(group) and group[end].rows:
+            rows += group[end].rows
+            end += 1
+        ids = self.store.put(rows)
+        for operation in group[start:end]:
+            count = len(operation.rows)
+            outcome.results.append(ids[:count])
+            del ids[:count]
+        return end - start
+
+    def _run_operation(self, operation: Operation, ready: int | None) -> Any:
+        if ready is not None and operation.needs and ready + operation.needs > self.maxsize:
+            return NoRoom()
+        try:
+            return operation.run()
+        except NotInFlight as refused:  # it changed nothing, so the others of the group may go on
+            return refused
+
+    # -- outcomes -------------------------------------------------------------------------------------------
+
+    def settle(self, group: list[Request], outcome: Any) -> None:
+        """Tell everyone in the group what became of his operation."""
+        if isinstance(outcome, SyncFailed):
+            self.fail(outcome)
+        if group[0].job is not None:
+            self._settle_job(group[0], outcome)
+        else:
+            results = outcome.results if isinstance(outcome, Outcome) else [outcome] * len(group)
+            if isinstance(outcome, Outcome) and outcome.changed:
+                self.known = False
+            for request, result in zip(group, results, strict=True):
+                self._settle(request, self.failure if isinstance(result, SyncFailed) else result)  # type: ignore[arg-type]
+            if isinstance(outcome, Outcome) and outcome.ready is not None:
+                self.ready, self.known = outcome.ready, True
+        self.wake()
+        self.orphaned()
+
+    def _settle_job(self, request: Request, outcome: Any) -> None:
+        failed = isinstance(outcome, BaseException)
+        error = self.failure if isinstance(outcome, SyncFailed) and not request.last else outcome
+        resolve(request.future, None if failed else outcome, error if failed else None)
+
+    def _settle(self, operation: Operation, result: Any) -> None:
+        self.pending -= operation.needs
+        if isinstance(result, NoRoom):
+            resolve(operation.future, result, None)
+        elif isinstance(result, BaseException):
+            resolve(operation.future, None, result)
+        elif result is not UNDONE:
+            self._account(operation, result)
+            if not operation.future.done():
+                operation.future.set_result(result)
+            elif operation.undo is not None:
+                self.undo_later(operation.undo, result, operation.gains(result))
+
+    def _account(self, operation: Operation, result: Any) -> None:
+        """Count what can be got now."""
+        self.ready = max(0, self.ready + operation.gains(result))
+        if operation.sought and len(result) < operation.sought:
+            self.ready, self.known = 0, True
+
+    def wake(self) -> None:
+        """Let go on who can; and refuse those who cannot any more."""
+        for line in (self.getters, self.putters, self.joiners):
+            if line.waiting:
+                line.wake()
+        if self.drained:
+            self.getters.refuse(self.closed)
+        self.watch()
+
+    def late(self, request: Request) -> None:
+        """Refuse a request that came behind the one that closes the queue."""
+        self._drop(request)
+        resolve(request.future, None, self.closed() if self.refusal is None else self.refusal())
+
+    def dropped(self, request: Request) -> None:
+        """Take back what a request counted whose caller was cancelled before its job began."""
+        self._drop(request)
+        self.putters.wake()
+
+    def _drop(self, request: Request) -> None:
+        if isinstance(request, Operation):
+            self.pending -= request.needs
+
+    def acknowledged(self) -> None:
+        """Sync at once, where the policy's number of changes waits for it.  In the worker thread."""
+        self.durability.acknowledged()
+
+    def fail(self, error: SyncFailed) -> QueueFailed:
+        """Latch: from here on every call, and everyone who waits, gets QueueFailed."""
+        if self.failure is None:
+            self.failure = QueueFailed(self.path, error.cause)
+            self.refuse(lambda: QueueFailed(self.path, error.cause))
+            self._lane.fail(lambda request: resolve(request.future, None, self.failure))
+        return self.failure
+
+    def _failed_in_thread(self, error: SyncFailed) -> None:
+        call_loop(self.loop, self._latch, error)
+
+    def _latch(self, error: SyncFailed) -> None:
+        self.fail(error)
+
+    # -- other processes ------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Look from time to time for what others did, as long as somebody waits for it."""
+        if not self._polling and self._somebody_waits():
+            self._polling = True
+            self.loop.call_later(POLL, self._poll)
+
+    def _somebody_waits(self) -> bool:
+        waiting = self.getters.waiting or self.putters.waiting or self.joiners.waiting
+        return bool(waiting) and self.refusal is None
+
+    def _poll(self) -> None:
+        self._polling = False
+        if not self._somebody_waits():
+            return
+        if not self._lane.idle:
+            self.watch()
+            return
+        self._polling = True
+        self.alone(self._look).add_done_callback(self._looked)
+
+    def _look(self) -> tuple[bool, int | None, int | None]:
+        """Return whether others changed the database; where it matters, what can be got and what is left."""
+        changed, due = self.store.poll()
+        exact = bool(self.putters.waiting or self.joiners.waiting) and (changed or due or not self.known)
+        ready = self.store.count() if exact else None
+        return changed or due, ready, self.store.count_left() if self.joiners.waiting else None
+
+    def _looked(self, done: asyncio.Future[Any]) -> None:
+        self._polling = False
+        if done.cancelled() or self.refusal is not None:
+            return
+        if done.exception() is not None:
+            self.known = False  # whoever waits finds out by himself
+        else:
+            changed, ready, self.left = done.result()
+            if ready is not None:
+                self.ready, self.known = ready, True
+            elif changed:
+                self.known = False
+        self.wake()
+
+    def beat(self) -> None:
+        """Give signs of life as long as items are held here."""
+        if self._beating is None:
+            self._beating = self.loop.call_later(self._heartbeat, self._beat)
+
+    def _beat(self) -> None:
+        self._beating = None
+        if (self.outstanding > 0 or self.lives) and self.refusal is None:
+            forget(self.request(lambda: self.store.owner.live(time.time())))
+            self.beat()
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Let everyone who waits, and every later call, get an error."""
+        self.refusal = error
+        for line in (self.getters, self.putters, self.joiners):
+            line.refuse(error)
+
+    def shut_down(self, *, immediate: bool) -> None:
+        """Let puts be refused, and gets once nothing is left, or at once."""
+        self.draining = True
+        self.putters.refuse(self.closed)
+        if immediate:
+            self.stopped = True
+            self.getters.refuse(self.closed)
+            self.joiners.refuse(self.closed)
+        self.wake()
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to get, nor on its way."""
+        return self.draining and self.known and self.ready == 0 and self.pending == 0
+
+    def closed(self) -> QueueClosed:
+        """Return the error for calls after the end."""
+        return QueueClosed(f"{self.path}: the queue is closed or was shut down; open it again")
+
+    def forked(self) -> None:
+        """In the child of a fork: this queue is the parent's."""
+        self.refusal = lambda: WrongContext(
+            f"{self.path}: this queue was opened by the parent process; open it in one process only, after the fork"
+        )
+        _of_parent.append(self.store.database)
+
+    def close(self) -> asyncio.Future[None]:
+        """Make all durable and release everything, after what waits in the lane.
+
+        Cancellation: goes on.
+        """
+        if self._beating is not None:
+            self._beating.cancel()
+        request = Request(self.loop.create_future(), job=self._close, last=True)
+        return self._lane.enqueue(request)
+
+    def _close(self) -> None:
+        try:
+            if self.failure is None:
+                if self._undoing or self.store.owner.id:
+                    self._transaction([Operation(self.loop.create_future(), run=self.store.leave)])
+                self.durability.close()
+        except SyncFailed as error:
+            raise error.cause from error
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self.durability.stop()
+        self.released = True
+        self.store.database.close()
+
+    def forsake(self) -> None:
+        """Release everything at once: the queue was dropped without being closed."""
+        self._forsaken = True
+        if not self._lane.running:
+            self.orphaned()
+
+    def orphaned(self) -> None:
+        """Release everything, if nobody is left who could close the queue: no job runs any more."""
+        if self._forsaken and not self.released:
+            self.released = True
+            self._lane.fail(self.dropped)
+            with suppress(RuntimeError):  # the interpreter ends: no thread begins any more, and the system closes all
+                threads.pool.submit(self._release)
+
+
+# Every open engine: the child of a fork must not touch the connections of its parent, nor close them.
+_open: weakref.WeakSet[Engine] = weakref.WeakSet()
+_of_parent: list[Any] = []
+
+
+def _after_fork() -> None:
+    for engine in list(_open):
+        if not engine.released:
+            engine.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

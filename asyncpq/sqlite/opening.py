@@ -1,0 +1,128 @@
+"""Opening a database: find the table, make what is missing, give out again what the dead held; one job in a thread."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asyncpq import serializers, threads
+from asyncpq.errors import SyncFailed, WrongSerializer
+from asyncpq.lane import call_loop, resolve
+from asyncpq.sqlite.blobs import fits, fitting
+from asyncpq.sqlite.database import MEMORY, Database, explained, sync_directory
+from asyncpq.sqlite.engine import Engine, Opened
+from asyncpq.sqlite.owner import SETUP, Owner
+from asyncpq.sqlite.place import find_table, locate, make_room, make_tables
+from asyncpq.sqlite.tables import Statements
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from asyncpq.fsync import Policy
+    from asyncpq.serializers import Serializer
+    from asyncpq.sqlite.store import Store
+    from asyncpq.sqlite.tables import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a queue was asked to be."""
+
+    path: str
+    name: str
+    kind: Kind
+    serializer: Serializer | None
+    policy: Policy
+    timeout: float
+    db_file_name: str | None
+    owner_timeout: float
+    make_store: Callable[[Database, Statements, Serializer, Owner], Store]
+
+
+def open_store(plan: Plan) -> Opened:
+    """Return the open table; on an error nothing is left open, and what was there is as it was.
+
+    Raises:
+        NotAQueue, CorruptDatabase, WrongSerializer, DatabaseBusy: see there.
+        OSError: it cannot be made, or not be written to.
+    """
+    file, in_directory = locate(plan.path, plan.kind, plan.db_file_name)
+    there = file == MEMORY or os.path.exists(file)
+    if not there:
+        make_room(file)
+    try:
+        return _open(plan, file, in_directory, there)
+    except sqlite3.Error as error:
+        failed = explained(error, file, plan.timeout)
+        raise (failed.cause if isinstance(failed, SyncFailed) else failed) from error
+
+
+def _open(plan: Plan, file: str, in_directory: bool, there: bool) -> Opened:
+    database = Database(file, plan.timeout, full=plan.policy.name == "always")
+    try:
+        database.look()
+        table, new = find_table(database, plan.kind, plan.name, in_directory)
+        sql = Statements(plan.kind, table)
+        serializer = plan.serializer or serializers.get("pickle") if new else _serializer(plan, database, sql)
+        database.prepare()
+        store = plan.make_store(database, sql, serializer, Owner(database, table, plan.owner_timeout))
+
+        def make() -> int:
+            make_tables(database, plan.kind, table, [*sql.setup, SETUP], new)
+            store.opened(time.time())
+            return store.count()
+
+        ready = database.transaction(make)
+        if not there:
+            sync_directory(file)
+        if plan.policy.name == "always" or getattr(plan.policy, "items", None) is not None:
+            database.grow_log()
+        return Opened(file, serializer, store, ready)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _serializer(plan: Plan, database: Database, sql: Statements) -> Serializer:
+    """Return the serializer asked for, or the one that the rows are of.
+
+    Raises:
+        WrongSerializer: the first row is of another one.
+    """
+    row = database.execute(sql.rows.format("1"), (1,)).fetchone()
+    blob = None if row is None else row[1]
+    if not isinstance(blob, bytes):
+        return plan.serializer or serializers.get("pickle")
+    if plan.serializer is None:
+        return serializers.get(fitting(blob) or "pickle")
+    found = fitting(blob)
+    if found is not None and not fits(plan.serializer, blob):
+        raise WrongSerializer(database.path, plan.serializer.NAME, found)
+    return plan.serializer
+
+
+def open_engine(plan: Plan, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Engine]:
+    """Return a future of the engine.
+
+    Cancellation: the opening goes on; whoever asked keeps the future.
+    """
+    future: asyncio.Future[Engine] = loop.create_future()
+
+    def job() -> None:
+        try:
+            opened = open_store(plan)
+        except BaseException as error:
+            call_loop(loop, resolve, future, None, error)
+            return
+        if not call_loop(loop, opened_now, opened):
+            opened.store.database.close()
+
+    def opened_now(opened: Opened) -> None:
+        resolve(future, Engine(loop, opened, plan.policy, plan.owner_timeout / 4), None)
+
+    threads.pool.submit(job)
+    return future

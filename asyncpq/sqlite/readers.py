@@ -1,0 +1,64 @@
+"""A few connections that only read, for long looks beside the one that writes: by aiosqlite, off the hot path.
+
+In WAL mode a reader neither waits for the writer nor holds him up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import aiosqlite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SIZE: Final = 2  # connections; whoever comes when all are busy waits
+
+
+class Readers:
+    """Connections, opened when they are needed."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        """Open nothing."""
+        self._uri = f"file:{quote(path)}?mode=ro"
+        self._timeout = timeout
+        self._free: list[aiosqlite.Connection] = []
+        self._places = asyncio.Semaphore(SIZE)
+
+    async def fetch(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Return the rows of a query.
+
+        Raises:
+            sqlite3.Error: see `asyncpq.sqlite.database.explained`.
+
+        Cancellation: the query goes on in its thread; its connection is used again when it is done.
+        """
+        async with self._connection() as connection:
+            return list(await connection.execute_fetchall(sql, values))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
+        async with self._places:
+            connection = self._free.pop() if self._free else await self._open()
+            try:
+                yield connection
+            finally:
+                self._free.append(connection)
+
+    async def _open(self) -> aiosqlite.Connection:
+        connecting = aiosqlite.connect(self._uri, uri=True, timeout=self._timeout, isolation_level=None)
+        # A thread that the interpreter waits for would keep an unclosed queue's process alive; aiosqlite has no
+        # parameter for it: before 0.22 the connection was the thread itself.
+        thread: Any = getattr(connecting, "_thread", connecting)
+        thread.daemon = True
+        return await connecting
+
+    async def close(self) -> None:
+        """Close the connections."""
+        while self._free:
+            with suppress(sqlite3.Error, ValueError):
+                await self._free.pop().close()
