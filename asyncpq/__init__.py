@@ -80,7 +80,15 @@ __all__ = [
     "serializers",
 ]
 
-if find_spec("aiosqlite"):  # else `from asyncpq import *` would ask for them
+
+def _installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ImportError:  # somebody forbids it
+        return False
+
+
+if _installed("aiosqlite"):  # else `from asyncpq import *` would ask for them
     __all__ += [
         "AsyncFIFOSQLiteQueue",
         "AsyncFILOSQLiteAckQueue",
