@@ -80,9 +80,9 @@ class Owner(Protocol):
 class Lane:
     """One job at a time, in order."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
-        """Start nothing."""
-        self._loop, self._owner = loop, owner
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, pool: threads.Pool | None = None) -> None:
+        """Start nothing; jobs run in *pool*, by default the one that all share."""
+        self._loop, self._owner, self._pool = loop, owner, pool
         self._waiting: deque[Request] = deque()
         self._running = self._scheduled = self._ended = False
         self.idle = True  # nothing runs and nobody waits: then the loop itself may write
@@ -117,7 +117,7 @@ class Lane:
             if group:
                 self._running = True
                 self._owner.begun(group)
-                threads.pool.submit(partial(self._run, group))
+                (self._pool or threads.pool).submit(partial(self._run, group))
             elif held:
                 break
         self.idle = not (self._running or self._waiting or self._ended)

@@ -23,10 +23,11 @@ IDLE_SECONDS: Final = 5.0  # a thread without work for so long ends
 
 
 class Pool:
-    """Runs jobs in threads, started when needed, up to MAX_THREADS."""
+    """Runs jobs in threads, started when needed."""
 
-    def __init__(self) -> None:
-        """Start no thread yet."""
+    def __init__(self, max_threads: int = MAX_THREADS) -> None:
+        """Start no thread yet; never more than *max_threads*."""
+        self._max = max_threads
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
@@ -39,7 +40,7 @@ class Pool:
             if self._idle:
                 self._idle -= 1
                 return
-            if self._threads == MAX_THREADS:
+            if self._threads == self._max:
                 return
             self._threads += 1
         threading.Thread(target=self._work, name="asyncpq", daemon=True).start()

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from bench import contenders as c
-from bench import memory
+from bench import database_cases, memory
 from bench.measure import Measured, in_turn, median, percentile, ratios
+from bench.setting import Setting
 from bench.table import Goal, Row, Table, microseconds, number
 
 MIB: Final = 1024 * 1024  # bytes
 MANY: Final = 256  # producers under `always`
 LAGGING: Final = 100  # producers while the lag is sampled
 DELAY: Final = 0.020  # seconds that each sync takes longer while the lag is sampled
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How much to measure, and where."""
-
-    where: Path
-    rounds: int
-    quick: bool
-
-    def scaled(self, full: int, quick: int) -> int:
-        """Return the number for this run."""
-        return quick if self.quick else full
 
 
 def against_persist_queue(setting: Setting) -> Table:
@@ -185,4 +171,7 @@ CASES: Final[dict[str, Callable[[Setting], Table]]] = {
     "open": open_backlog,
     "memory": memory_gained,
     "lag": lag,
+    "sqlite": database_cases.against_persist_queue,
+    "sqlite-many": database_cases.put_many,
+    "sqlite-backlogs": database_cases.backlogs,
 }

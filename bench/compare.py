@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from bench.cases import CASES, Setting
+from bench.cases import CASES
 from bench.contenders import making_files, run
+from bench.setting import Setting
 from bench.table import Table, as_json, markdown, plain
 
 MEMORY_FILE_SYSTEMS: Final = ("tmpfs", "ramfs")

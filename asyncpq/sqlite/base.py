@@ -373,6 +373,8 @@ class SQLiteQueue(Lifecycle[Engine]):
                 engine.getters.release()
             if rows:
                 return rows
+            if engine.drained:
+                raise engine.closed()
             if not block:
                 raise Empty(f"{self.path}: no item")
             timeout = None if until is None else max(0.0, until - engine.loop.time())
@@ -398,6 +400,7 @@ class SQLiteQueue(Lifecycle[Engine]):
 
     async def _wait_for_item(self, engine: Engine, block: bool, timeout: float | None) -> None:
         """Hold a promise of an item, or raise Empty."""
+        engine.doubt()
         if not engine.getters.admits():
             if engine.drained:
                 raise engine.closed()

@@ -80,13 +80,15 @@ class Engine:
         """Take over what was opened; while it holds items, it gives a sign of life each *heartbeat* seconds."""
         self.loop, self.opened, self.path, self.store = loop, opened, opened.file, opened.store
         self.durability = Durability(self.store.database, policy, self._failed_in_thread)
-        self._lane = Lane(loop, self)
+        # A thread of its own: while it syncs what was acknowledged, the next group waits for that thread, awake.
+        self._lane = Lane(loop, self, threads.Pool(max_threads=1))
         self._heartbeat = heartbeat
         self._beating: asyncio.TimerHandle | None = None
         self._polling = False
 
         self.maxsize = 0
         self.ready, self.known = opened.ready, True  # known: nobody else can have changed it
+        self._known_until = 0.0  # by the loop's clock; then a get may look again
         self.pending = 0  # items on their way into the database
         self.outstanding = 0  # items that were got here and are not done
         self.left: int | None = None  # rows that are not done, as counted last
@@ -199,7 +201,7 @@ class Engine:
         store, outcome = self.store, Outcome()
         undoing = len(self._undoing)
         try:
-            outcome.changed = store.begin()
+            outcome.changed = store.begin(look=self.maxsize > 0)
             for undo, result in self._undoing:
                 undo(result)
             self._run_operations(group, outcome)
@@ -301,6 +303,7 @@ class Engine:
         self.ready = max(0, self.ready + operation.gains(result))
         if operation.sought and len(result) < operation.sought:
             self.ready, self.known = 0, True
+            self._known_until = self.loop.time() + POLL
 
     def wake(self) -> None:
         """Let go on who can; and refuse those who cannot any more."""
@@ -384,7 +387,13 @@ class Engine:
                 self.ready, self.known = ready, True
             elif changed:
                 self.known = False
+            self._known_until = self.loop.time() + POLL
         self.wake()
+
+    def doubt(self) -> None:
+        """Let the next get look for itself, where nothing is there as far as is known, and that is old."""
+        if self.known and self.ready == 0 and self.loop.time() >= self._known_until and not self.getters.waiting:
+            self.known = False
 
     def beat(self) -> None:
         """Give signs of life as long as items are held here."""

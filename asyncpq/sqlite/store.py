@@ -68,6 +68,7 @@ class Store:
         self.claims, self._skip = claims, skip
         self._execute = database.execute
         self._frontier = Frontier(sql.kind) if claims and not sql.kind.acked else None
+        self.looks = self._frontier is not None  # what is remembered is only true while nobody else writes
         self.lease: float | None = None  # seconds after which a claim is given out again
         self._version = -1
         self.due = 0.0  # when something may come back (time.time)
@@ -79,10 +80,10 @@ class Store:
 
     # -- transactions ---------------------------------------------------------------------------------------
 
-    def begin(self) -> bool:
-        """Begin a transaction; return whether others changed the database since the last one."""
+    def begin(self, look: bool) -> bool:
+        """Begin a transaction; return whether others changed the database since the last one, where *look* asks."""
         self.database.begin()
-        changed = self._look()
+        changed = (look or self.looks) and self._look()
         if time.time() >= self.due:
             self.bring_back(time.time())
         return changed

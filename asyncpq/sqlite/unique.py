@@ -37,6 +37,7 @@ class UniqueStore(Store):
 
     def opened(self, now: float) -> None:
         """Look at the rows that persist-queue put, too."""
+        self.looks = True
         super().opened(now)
         self._execute(self.sql.orphans["keys"])
 
