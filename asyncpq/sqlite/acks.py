@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 from asyncpq.errors import NotInFlight
 from asyncpq.sqlite import tables
 from asyncpq.sqlite.ackstore import AckStore, UniqueAckStore
-from asyncpq.sqlite.base import SQLiteQueue, _caller, _check, _row_number
+from asyncpq.sqlite.base import Options, SQLiteQueue, _caller, _check, _row_number
 from asyncpq.sqlite.blobs import blobs
 from asyncpq.sqlite.listing import Raw
 from asyncpq.sqlite.tables import ACKED, FAILED, READY, UNACK
 from asyncpq.sqlite.unique import Unique
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Coroutine
 
     from asyncpq.serializers import Serializer
@@ -79,14 +80,14 @@ class AckQueue(SQLiteQueue):
 
     def __init__(
         self,
-        path: Any,
+        path: str | os.PathLike[str],
         name: str = "default",
         serializer: Any = None,
         auto_commit: bool = True,
         *,
         auto_resume: bool = True,
         lease: float | None = None,
-        **kwargs: Any,
+        **options: Unpack[Options],
     ) -> None:
         """As `SQLiteQueue`, with leases.
 
@@ -98,9 +99,9 @@ class AckQueue(SQLiteQueue):
             auto_resume: opening gives out again what is in flight and held by no opener that is alive.
             lease: seconds after which an item that nobody answered is given out again; None: as long as the queue
                 that got it is open, and its process gives signs of life.
-            kwargs: see there.
+            options: see there.
         """
-        super().__init__(path, name, serializer, auto_commit, **kwargs)
+        super().__init__(path, name, serializer, auto_commit, **options)
         if not auto_commit:
             raise ValueError("an ack queue deletes nothing at get, so auto_commit=False means nothing here")
         if lease is not None and not lease > 0:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict
 
 from asyncpq import fsync as policies
 from asyncpq import serializers
@@ -36,6 +36,24 @@ if TYPE_CHECKING:
 ENCODE_LIMIT: Final = 1024 * 1024  # bytes or characters; a longer bytes or str is encoded in a thread
 LONG_TYPES: Final = frozenset((bytes, bytearray, str))
 PUT_MANY: Final = 10_000  # rows that one transaction of a put_many takes
+
+
+class Options(TypedDict, total=False):
+    """The keyword parameters that all SQLite queues have; see `SQLiteQueue`."""
+
+    maxsize: int
+    fsync: str | policies.Policy
+    timeout: float
+    db_file_name: str | None
+    on_corrupt: str
+    owner_timeout: float
+
+
+class AckOptions(Options, total=False):
+    """Those of the ack queues, too."""
+
+    auto_resume: bool
+    lease: float | None
 
 
 class SQLiteQueue(Lifecycle[Engine]):

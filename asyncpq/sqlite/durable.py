@@ -36,21 +36,18 @@ class Durability:
         self._armed = self._closed = False
         self.waiting = 0  # changes that are committed and not durable
 
-    def before(self, changes: int) -> None:
-        """Let so many changes be committed, within the policy's number of items.
+    def committed(self, changes: int) -> None:
+        """Count changes that were committed, set the deadline, and sync where more than `items` would be acknowledged.
 
         Raises:
-            SyncFailed: the disk did not take those before them.
+            SyncFailed: the disk did not take them.
         """
-        if self._items is not None and self.waiting and self.waiting + changes > self._items:
-            self.sync()
-
-    def committed(self, changes: int) -> None:
-        """Count changes that were committed, and set the deadline."""
-        if not self._counts:
+        if not self._counts or not changes:
             return
         self.waiting += changes
-        if self._seconds is not None and changes and not self._armed:
+        if self._items is not None and self.waiting > self._items:
+            self.sync()
+        elif self._seconds is not None and not self._armed:
             self._armed = True
             threads.keeper.call_at(time.monotonic() + self._seconds, lambda: threads.pool.submit(self._due))
 

@@ -198,21 +198,21 @@ class Engine:
             outcome.ready = alone.ready
 
     def _transaction(self, group: Sequence[Operation]) -> Outcome:
-        store, outcome = self.store, Outcome()
-        undoing = len(self._undoing)
+        store, outcome, undoing = self.store, Outcome(), len(self._undoing)
+        before = store.database.connection.total_changes
         try:
             outcome.changed = store.begin(look=self.maxsize > 0)
             for undo, result in self._undoing:
                 undo(result)
             self._run_operations(group, outcome)
             self._undo_cancelled(group, outcome)
-            self.durability.before(len(group))
             store.database.commit()
         except BaseException:
             store.rolled_back()
             raise
         del self._undoing[:undoing]
-        self.durability.committed(len(group) + undoing)
+        if store.database.connection.total_changes != before:
+            self.durability.committed(_changes(group, outcome.results))
         return outcome
 
     def _run_operations(self, group: Sequence[Operation], outcome: Outcome) -> None:
@@ -479,6 +479,15 @@ class Engine:
             self._lane.fail(self.dropped)
             with suppress(RuntimeError):  # the interpreter ends: no thread begins any more, and the system closes all
                 threads.pool.submit(self._release)
+
+
+def _changes(group: Sequence[Operation], results: Sequence[Any]) -> int:
+    """Return how many changes are acknowledged together: items put and taken, answers and others."""
+    counts = (
+        0 if isinstance(result, BaseException) or result is UNDONE else abs(operation.gains(result)) or 1
+        for operation, result in zip(group, results, strict=True)
+    )
+    return max(1, sum(counts))
 
 
 # Every open engine: the child of a fork must not touch the connections of its parent, nor close them.

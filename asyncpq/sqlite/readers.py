@@ -6,6 +6,7 @@ In WAL mode a reader neither waits for the writer nor holds him up.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,7 @@ class Readers:
 
     def __init__(self, path: str, timeout: float) -> None:
         """Open nothing."""
-        self._uri = f"file:{quote(path)}?mode=ro"
+        self._uri = f"file:{quote(os.fsencode(path))}?mode=ro"
         self._timeout = timeout
         self._free: list[aiosqlite.Connection] = []
         self._places = asyncio.Semaphore(SIZE)

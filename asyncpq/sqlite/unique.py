@@ -7,10 +7,10 @@ ack    an answered row does not count any more; when its data comes again it giv
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from asyncpq.serializers import Damaged
-from asyncpq.sqlite.base import SQLiteQueue
+from asyncpq.sqlite.base import AckOptions, SQLiteQueue
 from asyncpq.sqlite.blobs import blobs
 from asyncpq.sqlite.canonical import digest
 from asyncpq.sqlite.store import Store
@@ -18,6 +18,7 @@ from asyncpq.sqlite.tables import ACKED
 
 if TYPE_CHECKING:
     import asyncio
+    import os
     from collections.abc import Callable, Iterable, Sequence
 
     from asyncpq.serializers import Serializer
@@ -138,9 +139,18 @@ class Unique(SQLiteQueue):
 
     store_class: type[UniqueStore] = UniqueStore
 
-    def __init__(self, *args: Any, key: Callable[[Any], Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "default",
+        serializer: Any = None,
+        auto_commit: bool = True,
+        *,
+        key: Callable[[Any], Any] | None = None,
+        **options: Unpack[AckOptions],  # those of the ack queues are only for AsyncUniqueAckQ
+    ) -> None:
         """As `SQLiteQueue`; *key* is a function of an item whose value is compared instead of the item."""
-        super().__init__(*args, **kwargs)
+        super().__init__(path, name, serializer, auto_commit, **options)  # type: ignore[misc]  # see above
         self._key = key
 
     def _digest(self, item: Any) -> bytes:
