@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 from asyncpq.errors import NotInFlight
 from asyncpq.sqlite import tables
 from asyncpq.sqlite.ackstore import AckStore, UniqueAckStore
-from asyncpq.sqlite.base import Options, SQLiteQueue, _caller, _check, _row_number
+from asyncpq.sqlite.base import Options, SQLiteQueue, caller, check_timeout, row_number
 from asyncpq.sqlite.blobs import blobs
 from asyncpq.sqlite.listing import Raw
 from asyncpq.sqlite.tables import ACKED, FAILED, READY, UNACK
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from asyncpq.sqlite.database import Database
     from asyncpq.sqlite.engine import Engine
     from asyncpq.sqlite.owner import Owner
+    from asyncpq.sqlite.statements import Statements
     from asyncpq.sqlite.store import Row, Store
-    from asyncpq.sqlite.tables import Kind, Statements
+    from asyncpq.sqlite.tables import Kind
 
 NOTHING: Final[Any] = object()  # None is an item like others
 
@@ -150,17 +151,16 @@ class AckQueue(SQLiteQueue):
         if next_in_order and id is None:
             raise ValueError("next_in_order needs the id of the row before")
         if next_in_order:
-            return self._get_after(block, timeout, _row_number(id), raw)
+            return self._get_after(block, timeout, row_number(id), raw)
         return super().get(block, timeout, id, raw)
 
     async def _get_after(self, block: bool, timeout: float | None, id: int, raw: bool) -> Any:
         engine = await self._enter(getting=True)
-        _check(block, timeout)
-        (row,) = await self._take_one(engine, lambda: self._store.take_after(id), "no item")
-        return self._hand_out(engine, row, raw, _caller())
+        check_timeout(block, timeout)
+        row = await self._consumer.take_by(lambda: self._store.take_after(id), "no item")
+        return self._hand_out(engine, row, raw, caller())
 
     def _hand_out(self, engine: Engine, row: Row, raw: bool, caller: Any) -> Any:
-        self._gets += 1
         engine.outstanding += 1
         if engine.maxsize > 0:
             engine.putters.wake()
@@ -216,10 +216,10 @@ class AckQueue(SQLiteQueue):
         if (item is NOTHING) == (id is None):
             raise ValueError("give the item that was got, or its id, and not both")
         if id is not None:
-            return _row_number(id)
+            return row_number(id)
         row = self._items.find(item)
         if row is None and isinstance(item, Raw):
-            row = _row_number(item)
+            row = row_number(item)
         if row is None:
             raise NotInFlight(
                 f"{self.path}: this object was not got here, or was answered before; items are told apart by "

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from asyncpq import fsync as policies
 from asyncpq import serializers
-from asyncpq.errors import Empty, Full, QueueClosed
-from asyncpq.lane import run
+from asyncpq.errors import QueueClosed
 from asyncpq.lifecycle import Lifecycle
 from asyncpq.sqlite.blobs import blobs
+from asyncpq.sqlite.consumer import Consumer
 from asyncpq.sqlite.database import MEMORY, explained
-from asyncpq.sqlite.engine import Engine, NoRoom
+from asyncpq.sqlite.engine import Engine
 from asyncpq.sqlite.flight import Flight
 from asyncpq.sqlite.listing import Listing, Raw
 from asyncpq.sqlite.opening import Plan, open_engine
+from asyncpq.sqlite.producer import Producer
 from asyncpq.sqlite.readers import Readers
+from asyncpq.sqlite.statements import Statements
 from asyncpq.sqlite.store import Store
-from asyncpq.sqlite.tables import Statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from asyncpq.sqlite.owner import Owner
     from asyncpq.sqlite.store import Row
     from asyncpq.sqlite.tables import Kind
-
-ENCODE_LIMIT: Final = 1024 * 1024  # bytes or characters; a longer bytes or str is encoded in a thread
-LONG_TYPES: Final = frozenset((bytes, bytearray, str))
-PUT_MANY: Final = 10_000  # rows that one transaction of a put_many takes
 
 
 class Options(TypedDict, total=False):
@@ -117,9 +113,9 @@ class SQLiteQueue(Lifecycle[Engine]):
         self._maxsize = maxsize
         self._flight = Flight()
         self._readers: Readers | None = None
-        self._dumps: Callable[[Any], bytes]
         self._store: Store
-        self._puts = self._gets = 0
+        self._producer: Producer
+        self._consumer: Consumer
 
     # -- opening --------------------------------------------------------------------------------------------
 
@@ -145,9 +141,13 @@ class SQLiteQueue(Lifecycle[Engine]):
     def _started(self, engine: Engine) -> None:
         engine.maxsize = self._maxsize
         self.serializer, self._store = engine.opened.serializer, engine.store
-        self._dumps = self._store.blobs.dumps
+        self._producer, self._consumer = Producer(engine, self._digest_of()), Consumer(engine)
         if engine.path != MEMORY:
             self._readers = Readers(engine.path, self.timeout)
+
+    def _digest_of(self) -> Callable[[Any], bytes] | None:
+        """Return what tells items apart, where none may be there twice."""
+        return None
 
     def _close(self, closing: asyncio.Future[None]) -> None:
         if self._readers is None or self._engine is None:
@@ -189,9 +189,9 @@ class SQLiteQueue(Lifecycle[Engine]):
 
         Cancellation: the item is stored whole or not at all.
         """
-        engine = await self._enter(putting=True)
-        _check(block, timeout)
-        return await self._put(engine, await self._row(engine, item), block, timeout)
+        await self._enter(putting=True)
+        check_timeout(block, timeout)
+        return await self._producer.put(await self._producer.columns(item), block, timeout)
 
     async def put_nowait(self, item: Any) -> Any:
         """Store *item* as `put` with ``block=False``."""
@@ -212,85 +212,12 @@ class SQLiteQueue(Lifecycle[Engine]):
 
     async def _put_many(self, items: Iterable[Any], *more: Any) -> list[Any]:
         """Store *items*, with *more* columns; see `put_many`."""
-        ids: list[Any] = []
         try:
-            engine = await self._enter(putting=True)
-            rows = [(*await self._row(engine, item), *more) for item in items]
-            while len(ids) < len(rows):
-                ids += await self._put_some(engine, rows[len(ids) :])
+            await self._enter(putting=True)
         except BaseException as error:
-            error.stored = len(ids) + getattr(error, "stored", 0)  # type: ignore[attr-defined]  # see above
+            error.stored = 0  # type: ignore[attr-defined]  # put_many promises it
             raise
-        return ids
-
-    async def _row(self, engine: Engine, item: Any) -> tuple[Any, ...]:
-        """Return the columns of *item*."""
-        if type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT:
-            data = await run(engine.loop, lambda: self._dumps(item))
-            self._refuse_late(engine)
-            return data, time.time()
-        return self._dumps(item), time.time()
-
-    @staticmethod
-    def _refuse_late(engine: Engine) -> None:
-        if engine.refusal is not None:
-            raise engine.refusal()
-        if engine.draining:
-            raise engine.closed()
-
-    async def _put(self, engine: Engine, row: tuple[Any, ...], block: bool, timeout: float | None) -> Any:
-        if engine.maxsize <= 0:
-            self._puts += 1
-            return (await self._insert(engine, [row]))[0]
-        until = None if timeout is None else engine.loop.time() + timeout
-        while True:
-            await self._wait_for_room(engine, block, timeout)
-            try:
-                result = await self._insert(engine, [row])
-            finally:
-                engine.putters.release()
-            if not isinstance(result, NoRoom):
-                self._puts += 1
-                return result[0]
-            timeout = None if until is None else max(0.0, until - engine.loop.time())
-
-    async def _put_some(self, engine: Engine, rows: list[tuple[Any, ...]]) -> list[Any]:
-        """Store as many of *rows*, from the first on, as there is room for; return their ids."""
-        self._refuse_late(engine)
-        rows = rows[:PUT_MANY]
-        bounded = engine.maxsize > 0
-        if bounded:
-            await self._wait_for_room(engine, block=True, timeout=None)
-            # What others were promised stays theirs.
-            rows = rows[: int(max(1, min(engine.room - engine.putters.promised + 1, len(rows))))]
-        inserting = self._insert(engine, rows)
-        try:
-            result = await asyncio.shield(inserting)
-        except asyncio.CancelledError as cancelled:
-            cancelled.stored = await engine.end_of(inserting)  # type: ignore[attr-defined]  # put_many promises it
-            raise
-        finally:
-            if bounded:
-                engine.putters.release()
-        if isinstance(result, NoRoom):
-            return []
-        self._puts += len(result)
-        return list(result)
-
-    def _insert(self, engine: Engine, rows: list[tuple[Any, ...]]) -> asyncio.Future[Any]:
-        """Have *rows* inserted; the result is their ids, or NoRoom."""
-        return engine.request(lambda: self._store.put(rows), rows=rows, needs=len(rows), gains=len)
-
-    async def _wait_for_room(self, engine: Engine, block: bool, timeout: float | None) -> None:
-        """Hold a promise of room, or raise Full."""
-        if not engine.putters.admits():
-            engine.loop.call_soon(engine.watch)
-        if not await engine.putters.hold(block, timeout):
-            when = "" if not block or not timeout else f" in {timeout:g} s"
-            raise Full(f"{self.path}: no room for another item{when}: maxsize is {engine.maxsize}")
-        if engine.draining:
-            engine.putters.release()
-            raise engine.closed()
+        return await self._producer.put_many(items, *more)
 
     async def update(self, item: Any, id: int | None = None) -> int:
         """Replace the item of row *id* by *item*, wherever it is in the queue; return the id.
@@ -310,7 +237,7 @@ class SQLiteQueue(Lifecycle[Engine]):
             if not isinstance(item, dict) or "pqid" not in item:
                 raise ValueError("update needs the id of the row, or a dict of get(raw=True)")
             id, item = item["pqid"], item.get("data")
-        row, number = await self._row(engine, item), _row_number(id)
+        row, number = await self._producer.columns(item), row_number(id)
         await engine.request(lambda: self._update(number, row))
         return number
 
@@ -342,19 +269,20 @@ class SQLiteQueue(Lifecycle[Engine]):
         Cancellation: the item goes to the next get.
         """
         # Not a coroutine function, so that the task is known that asked, whatever task runs it: wait_for has its own.
-        return self._get(block, timeout, id, raw, _caller())
+        return self._get(block, timeout, id, raw, caller())
 
     def get_nowait(self, id: Any = None, raw: bool = False) -> Coroutine[Any, Any, Any]:
         """Return the next item as `get` with ``block=False``."""
-        return self._get(False, None, id, raw, _caller())
+        return self._get(False, None, id, raw, caller())
 
     async def _get(self, block: bool, timeout: float | None, id: Any, raw: bool, caller: Any) -> Any:
         engine = await self._enter(getting=True)
-        _check(block, timeout)
+        check_timeout(block, timeout)
         if id is None:
-            (row,) = await self._take(engine, 1, block, timeout)
+            (row,) = await self._consumer.take(1, block, timeout)
         else:
-            (row,) = await self._take_one(engine, lambda: self._store.take_id(_row_number(id)), f"no item of id {id!r}")
+            take = partial(self._store.take_id, row_number(id))
+            row = await self._consumer.take_by(take, f"no item of id {id!r}")
         return self._hand_out(engine, row, raw, caller)
 
     def get_many(self, max_items: int, timeout: float | None = None, raw: bool = False) -> Coroutine[Any, Any, Any]:
@@ -367,68 +295,18 @@ class SQLiteQueue(Lifecycle[Engine]):
 
         Cancellation: the items go to the next gets.
         """
-        return self._get_many(max_items, timeout, raw, _caller())
+        return self._get_many(max_items, timeout, raw, caller())
 
     async def _get_many(self, max_items: int, timeout: float | None, raw: bool, caller: Any) -> list[Any]:
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items!r}")
-        _check(True, timeout)
+        check_timeout(True, timeout)
         engine = await self._enter(getting=True)
-        rows = await self._take(engine, max_items, True, timeout)
+        rows = await self._consumer.take(max_items, True, timeout)
         return [self._hand_out(engine, row, raw, caller) for row in rows]
-
-    async def _take(self, engine: Engine, limit: int, block: bool, timeout: float | None) -> list[Row]:
-        """Take at least one row, and up to *limit*, or raise Empty."""
-        until = None if timeout is None else engine.loop.time() + timeout
-        while True:
-            await self._wait_for_item(engine, block, timeout)
-            try:
-                # What others were promised stays theirs.
-                spare = engine.ready - engine.getters.promised + 1 if engine.known else limit
-                count = max(1, min(limit, spare))
-                rows = await self._taking(engine, partial(self._store.take, count), count)
-            finally:
-                engine.getters.release()
-            if rows:
-                return rows
-            if engine.drained:
-                raise engine.closed()
-            if not block:
-                raise Empty(f"{self.path}: no item")
-            timeout = None if until is None else max(0.0, until - engine.loop.time())
-
-    async def _take_one(self, engine: Engine, take: Callable[[], list[Row]], otherwise: str) -> list[Row]:
-        """Take what *take* finds, without waiting for it, or raise Empty."""
-        rows = await self._taking(engine, take, 0)
-        if not rows:
-            raise Empty(f"{self.path}: {otherwise}")
-        return rows
-
-    async def _taking(self, engine: Engine, take: Callable[[], list[Row]], sought: int) -> list[Row]:
-        """Run *take* in a transaction; when cancelled, what it took goes back."""
-        undo = self._store.give_back
-        taking = engine.request(take, gains=_lost, undo=undo, sought=sought)
-        try:
-            rows: list[Row] = await taking
-        except asyncio.CancelledError:
-            if taking.done() and not taking.cancelled() and taking.exception() is None:
-                engine.undo_later(undo, taking.result(), _lost(taking.result()))
-            raise
-        return rows
-
-    async def _wait_for_item(self, engine: Engine, block: bool, timeout: float | None) -> None:
-        """Hold a promise of an item, or raise Empty."""
-        engine.doubt()
-        if not engine.getters.admits():
-            if engine.drained:
-                raise engine.closed()
-            engine.loop.call_soon(engine.watch)
-        if not await engine.getters.hold(block, timeout):
-            raise Empty(f"{self.path}: no item")
 
     def _hand_out(self, engine: Engine, row: Row, raw: bool, caller: Any) -> Any:
         """Count *row* as got, and return what the caller asked for."""
-        self._gets += 1
         engine.outstanding += 1
         if not self.auto_commit:
             self._flight.add(caller, row.id)
@@ -439,21 +317,10 @@ class SQLiteQueue(Lifecycle[Engine]):
 
     async def peek(self, block: bool = True, timeout: float | None = None, raw: bool = False) -> Any:
         """Return the next item and leave it; another consumer may take it before you do.  Else as `get`."""
-        engine = await self._enter(getting=True)
-        _check(block, timeout)
-        until = None if timeout is None else engine.loop.time() + timeout
-        while True:
-            await self._wait_for_item(engine, block, timeout)
-            try:
-                rows = await engine.request(self._store.peek, gains=lambda _: 0, sought=1)
-            finally:
-                engine.getters.release()
-            if rows:
-                row = rows[0]
-                return Raw(pqid=row.id, data=row.item, timestamp=row.timestamp) if raw else row.item
-            if not block:
-                raise Empty(f"{self.path}: no item")
-            timeout = None if until is None else max(0.0, until - engine.loop.time())
+        await self._enter(getting=True)
+        check_timeout(block, timeout)
+        row = await self._consumer.peek(block, timeout)
+        return Raw(pqid=row.id, data=row.item, timestamp=row.timestamp) if raw else row.item
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Get items until the queue is closed or shut down."""
@@ -481,7 +348,7 @@ class SQLiteQueue(Lifecycle[Engine]):
 
         Cancellation: they are deleted or not; the next call deletes them.
         """
-        return self._task_done(_caller())
+        return self._task_done(caller())
 
     async def _task_done(self, caller: Any) -> None:
         engine = await self._enter()
@@ -562,8 +429,8 @@ class SQLiteQueue(Lifecycle[Engine]):
             "size": engine.ready,
             "unfinished": engine.outstanding,
             "waiting_to_be_stored": engine.pending,
-            "puts": self._puts,
-            "gets": self._gets,
+            "puts": self._producer.puts,
+            "gets": self._consumer.gets,
             "commits": database.commits,
             "syncs": database.syncs,
             "sync_seconds": database.sync_seconds,
@@ -608,11 +475,7 @@ class SQLiteQueue(Lifecycle[Engine]):
         await asyncio.shield(engine.alone(engine.store.database.shrink))
 
 
-def _lost(rows: list[Row]) -> int:
-    return -len(rows)
-
-
-def _caller() -> asyncio.Task[Any] | None:
+def caller() -> asyncio.Task[Any] | None:
     """Return the task that calls; None outside a loop."""
     try:
         return asyncio.current_task()
@@ -620,12 +483,13 @@ def _caller() -> asyncio.Task[Any] | None:
         return None
 
 
-def _check(block: bool, timeout: float | None) -> None:
+def check_timeout(block: bool, timeout: float | None) -> None:
+    """Raise ValueError where *timeout* is negative."""
     if timeout is not None and timeout < 0 and block:
         raise ValueError("'timeout' must be a non-negative number")
 
 
-def _row_number(id: Any) -> int:
+def row_number(id: Any) -> int:
     """Return the `_id` that *id*, a number or a dict of get(raw=True), names."""
     number = id.get("pqid") if isinstance(id, dict) else id
     if isinstance(number, bool) or not isinstance(number, int):

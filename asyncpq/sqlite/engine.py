@@ -2,8 +2,8 @@
 
     put, get, ack ──> operations ──> the lane ──> one transaction for all that wait ──> their outcomes
 
-An operation is a function of the store.  When one of a group fails, the transaction is rolled back and each runs
-again by itself.  A get whose caller is cancelled is undone, in the same transaction or in the next one.
+An operation is a function of the store.  A get whose caller is cancelled is undone, in the same transaction or in the
+next one.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import sqlite3
 import time
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import threads
-from asyncpq.errors import DatabaseBusy, NotInFlight, QueueClosed, QueueFailed, SyncFailed, WrongContext
+from asyncpq.errors import QueueClosed, QueueFailed, SyncFailed, WrongContext
 from asyncpq.lane import Lane, Request, call_loop, forget, resolve
-from asyncpq.sqlite.database import explained
 from asyncpq.sqlite.durable import Durability
+from asyncpq.sqlite.transactions import UNDONE, NoRoom, Operation, Outcome, Transactions
 from asyncpq.waiting import Line
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from asyncpq.fsync import Policy
     from asyncpq.serializers import Serializer
@@ -33,34 +33,6 @@ if TYPE_CHECKING:
 
 POLL: Final = 0.05  # seconds between two looks for what other processes did, while somebody waits
 INF: Final = float("inf")
-
-
-class NoRoom(Exception):
-    """Another process was quicker: there is no room any more.  Never leaves the package."""
-
-
-UNDONE: Final = object()  # the result of an operation that was undone before the commit
-
-
-@dataclass(eq=False, slots=True)
-class Operation(Request):
-    """What one caller wants of the database."""
-
-    run: Callable[[], Any] = field(kw_only=True)  # inside the transaction; perhaps more than once
-    rows: Sequence[tuple[Any, ...]] = ()  # plain puts, to be inserted together with those next to them
-    needs: int = 0  # room for so many
-    gains: Callable[[Any], int] = lambda _: 0  # by how many items the result changes what can be got
-    undo: Callable[[Any], None] | None = None  # inside a transaction: the caller never got the result
-    sought: int = 0  # a take of so many; fewer were there
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a group."""
-
-    results: list[Any] = field(default_factory=list)
-    changed: bool = False  # others changed the database
-    ready: int | None = None  # rows that can be got now, where they were counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +52,7 @@ class Engine:
         """Take over what was opened; while it holds items, it gives a sign of life each *heartbeat* seconds."""
         self.loop, self.opened, self.path, self.store = loop, opened, opened.file, opened.store
         self.durability = Durability(self.store.database, policy, self._failed_in_thread)
+        self.transactions = Transactions(self.store, self.durability)
         # A thread of its own: while it syncs what was acknowledged, the next group waits for that thread, awake.
         self._lane = Lane(loop, self, threads.Pool(max_threads=1))
         self._heartbeat = heartbeat
@@ -98,7 +71,6 @@ class Engine:
         self.joiners = Line(loop, lambda: INF if self.finished else 0)
         self.draining = self.stopped = False
         self._undone: list[tuple[Callable[[Any], None], Any]] = []  # to be undone in the next transaction
-        self._undoing: list[tuple[Callable[[Any], None], Any]] = []
 
         self.refusal: Callable[[], BaseException] | None = None
         self.failure: QueueFailed | None = None
@@ -152,114 +124,16 @@ class Engine:
 
     def begun(self, group: list[Request]) -> None:
         """A job begins: it undoes first what was left to be undone."""
-        self._undoing += self._undone
+        self.transactions.undoing += self._undone
         self._undone.clear()
+        self.transactions.bound, self.transactions.unsure = self.maxsize, not self.known
 
     def work(self, group: list[Request]) -> Any:
         """Do a group's job, in a worker thread."""
         try:
-            return group[0].job() if group[0].job else self._run_all(group)  # type: ignore[arg-type]
+            return group[0].job() if group[0].job else self.transactions.run(group)  # type: ignore[arg-type]
         except sqlite3.Error as error:
-            raise self._explained(error) from error
-
-    def _explained(self, error: BaseException) -> BaseException:
-        if not isinstance(error, sqlite3.Error):
-            return error
-        return explained(error, self.path, self.store.database.timeout)
-
-    def _run_all(self, group: list[Operation]) -> Outcome:
-        """Run a group in one transaction, or each by itself when one of them fails."""
-        try:
-            return self._transaction(group)
-        except SyncFailed:
-            raise
-        except Exception as error:
-            if len(group) == 1:
-                raise
-            failed = self._explained(error)
-            if isinstance(failed, (SyncFailed, DatabaseBusy)):
-                raise failed from error
-        outcome = Outcome()
-        for operation in group:
-            self._run_one(operation, outcome)
-        return outcome
-
-    def _run_one(self, operation: Operation, outcome: Outcome) -> None:
-        try:
-            alone = self._transaction([operation])
-        except Exception as error:
-            failed = self._explained(error)
-            if isinstance(failed, SyncFailed):
-                raise failed from error
-            outcome.results.append(failed)
-        else:
-            outcome.results += alone.results
-            outcome.changed |= alone.changed
-            outcome.ready = alone.ready
-
-    def _transaction(self, group: Sequence[Operation]) -> Outcome:
-        store, outcome, undoing = self.store, Outcome(), len(self._undoing)
-        before = store.database.connection.total_changes
-        try:
-            outcome.changed = store.begin(look=self.maxsize > 0)
-            for undo, result in self._undoing:
-                undo(result)
-            self._run_operations(group, outcome)
-            self._undo_cancelled(group, outcome)
-            store.database.commit()
-        except BaseException:
-            store.rolled_back()
-            raise
-        del self._undoing[:undoing]
-        if store.database.connection.total_changes != before:
-            self.durability.committed(_changes(group, outcome.results))
-        return outcome
-
-    def _run_operations(self, group: Sequence[Operation], outcome: Outcome) -> None:
-        store, index = self.store, 0
-        if self.maxsize > 0 and (outcome.changed or not self.known):
-            outcome.ready = store.count()
-        while index < len(group):
-            if outcome.ready is None and group[index].rows:
-                index += self._insert_all(group, index, outcome)
-                continue
-            result = self._run_operation(group[index], outcome.ready)
-            outcome.results.append(result)
-            if outcome.ready is not None and not isinstance(result, BaseException):
-                outcome.ready += group[index].gains(result)
-            index += 1
-
-    def _undo_cancelled(self, group: Sequence[Operation], outcome: Outcome) -> None:
-        """Undo what nobody waits for any more."""
-        for index, operation in enumerate(group):
-            result = outcome.results[index]
-            if operation.undo is not None and operation.future.cancelled() and not isinstance(result, BaseException):
-                operation.undo(result)
-                outcome.results[index] = UNDONE
-                if outcome.ready is not None:
-                    outcome.ready -= operation.gains(result)
-
-    def _insert_all(self, group: Sequence[Operation], start: int, outcome: Outcome) -> int:
-        """Insert the rows of all puts from *start* on that stand together; return how many puts that were."""
-        end = start
-        rows: list[tuple[Any, ...]] = []
-        while end < len(group) and group[end].rows:
-            rows += group[end].rows
-            end += 1
-        ids = self.store.put(rows)
-        for operation in group[start:end]:
-            count = len(operation.rows)
-            outcome.results.append(ids[:count])
-            del ids[:count]
-        return end - start
-
-    def _run_operation(self, operation: Operation, ready: int | None) -> Any:
-        if ready is not None and operation.needs and ready + operation.needs > self.maxsize:
-            return NoRoom()
-        try:
-            return operation.run()
-        except NotInFlight as refused:  # it changed nothing, so the others of the group may go on
-            return refused
+            raise self.transactions.explained(error) from error
 
     # -- outcomes -------------------------------------------------------------------------------------------
 
@@ -453,8 +327,8 @@ class Engine:
     def _close(self) -> None:
         try:
             if self.failure is None:
-                if self._undoing or self.store.owner.id:
-                    self._transaction([Operation(self.loop.create_future(), run=self.store.leave)])
+                if self.transactions.undoing or self.store.owner.id:
+                    self.transactions.run([Operation(self.loop.create_future(), run=self.store.leave)])
                 self.durability.close()
         except SyncFailed as error:
             raise error.cause from error
@@ -479,15 +353,6 @@ class Engine:
             self._lane.fail(self.dropped)
             with suppress(RuntimeError):  # the interpreter ends: no thread begins any more, and the system closes all
                 threads.pool.submit(self._release)
-
-
-def _changes(group: Sequence[Operation], results: Sequence[Any]) -> int:
-    """Return how many changes are acknowledged together: items put and taken, answers and others."""
-    counts = (
-        0 if isinstance(result, BaseException) or result is UNDONE else abs(operation.gains(result)) or 1
-        for operation, result in zip(group, results, strict=True)
-    )
-    return max(1, sum(counts))
 
 
 # Every open engine: the child of a fork must not touch the connections of its parent, nor close them.

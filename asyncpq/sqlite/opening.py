@@ -16,7 +16,7 @@ from asyncpq.sqlite.database import MEMORY, Database, explained, sync_directory
 from asyncpq.sqlite.engine import Engine, Opened
 from asyncpq.sqlite.owner import SETUP, Owner
 from asyncpq.sqlite.place import find_table, locate, make_room, make_tables
-from asyncpq.sqlite.tables import Statements
+from asyncpq.sqlite.statements import Statements
 
 if TYPE_CHECKING:
     import asyncio

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asyncpq.sqlite import tables
-from asyncpq.sqlite.base import SQLiteQueue, _check
+from asyncpq.sqlite.base import SQLiteQueue, check_timeout
 from asyncpq.sqlite.unique import Unique
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class AsyncPriorityQueue(SQLiteQueue):
         Raises:
             TypeError: *priority* is no int.
         """
-        engine = await self._enter(putting=True)
-        _check(block, timeout)
-        row = (*await self._row(engine, item), _priority(priority))
-        id: int = await self._put(engine, row, block, timeout)
+        await self._enter(putting=True)
+        check_timeout(block, timeout)
+        row = await self._producer.columns(item, _priority(priority))
+        id: int = await self._producer.put(row, block, timeout)
         return id
 
     async def put_nowait(self, item: Any, priority: int = 0) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asyncpq.sqlite.blobs import Blobs
     from asyncpq.sqlite.database import Database
     from asyncpq.sqlite.owner import Owner
-    from asyncpq.sqlite.tables import Statements
+    from asyncpq.sqlite.statements import Statements
 
 INF: Final = float("inf")
 LOOK: Final = 1.0  # seconds, at most, until the death of another process is seen, while anything is done here

@@ -17,16 +17,14 @@ from asyncpq.sqlite.store import Store
 from asyncpq.sqlite.tables import ACKED
 
 if TYPE_CHECKING:
-    import asyncio
     import os
     from collections.abc import Callable, Iterable, Sequence
 
     from asyncpq.serializers import Serializer
     from asyncpq.sqlite.database import Database
-    from asyncpq.sqlite.engine import Engine
     from asyncpq.sqlite.owner import Owner
+    from asyncpq.sqlite.statements import Statements
     from asyncpq.sqlite.store import Raw, Row
-    from asyncpq.sqlite.tables import Statements
 
 
 class UniqueStore(Store):
@@ -153,6 +151,9 @@ class Unique(SQLiteQueue):
         super().__init__(path, name, serializer, auto_commit, **options)  # type: ignore[misc]  # see above
         self._key = key
 
+    def _digest_of(self) -> Callable[[Any], bytes]:
+        return self._digest
+
     def _digest(self, item: Any) -> bytes:
         return digest(item if self._key is None else self._key(item))
 
@@ -161,12 +162,6 @@ class Unique(SQLiteQueue):
         store = self.store_class(database, sql, blobs(serializer), owner, claims=claims, skip=skip)
         store.digest = self._digest
         return store
-
-    async def _row(self, engine: Engine, item: Any) -> tuple[Any, ...]:
-        return (*await super()._row(engine, item), self._digest(item))
-
-    def _insert(self, engine: Engine, rows: list[tuple[Any, ...]]) -> asyncio.Future[Any]:
-        return engine.request(lambda: self._store.put(rows), needs=len(rows), gains=_stored)
 
     def _update(self, id: int, row: tuple[Any, ...]) -> None:
         store = self._store
@@ -179,7 +174,3 @@ class Unique(SQLiteQueue):
         key, store = self._digest(item), self._store
         assert isinstance(store, UniqueStore)
         return bool(await engine.request(lambda: store.contains(key)))
-
-
-def _stored(ids: list[int | None]) -> int:
-    return sum(id is not None for id in ids)
