@@ -29,7 +29,9 @@ class Consumer:
 
     async def peek(self, block: bool, timeout: float | None) -> Row:
         """Return the next row and leave it.  See `SQLiteQueue.peek`."""
-        (row,) = await self._in_turn(lambda: self._engine.request(self._store.peek, sought=1), block, timeout)
+        (row,) = await self._in_turn(
+            lambda: self._engine.request(self._store.peek, sought=1, looks=True), block, timeout
+        )
         return row
 
     async def take_by(self, take: Callable[[], list[Row]], otherwise: str) -> Row:

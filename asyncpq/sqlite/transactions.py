@@ -39,6 +39,7 @@ class Operation(Request):
     gains: Callable[[Any], int] = lambda _: 0  # by how many items the result changes what can be got
     undo: Callable[[Any], None] | None = None  # inside a transaction: the caller never got the result
     sought: int = 0  # a take of so many; fewer were there
+    looks: bool = False  # changes nothing
 
 
 @dataclass(slots=True)
@@ -48,6 +49,8 @@ class Outcome:
     results: list[Any] = field(default_factory=list)
     changed: bool = False  # others changed the database
     ready: int | None = None  # rows that can be got now, where they were counted
+    changes: int = 0  # that are acknowledged together: items put and taken, answers and others
+    undoable: bool = False  # there is an operation that has to be undone when its caller was cancelled
 
 
 class Transactions:
@@ -104,20 +107,19 @@ class Transactions:
 
     def _transaction(self, group: Sequence[Operation]) -> Outcome:
         store, outcome, undoing = self.store, Outcome(), len(self.undoing)
-        before = store.database.connection.total_changes
         try:
             outcome.changed = store.begin(look=self.bound > 0)
             for undo, result in self.undoing:
                 undo(result)
             self._run_operations(group, outcome)
-            self._undo_cancelled(group, outcome)
+            if outcome.undoable:
+                self._undo_cancelled(group, outcome)
             store.database.commit()
         except BaseException:
             store.rolled_back()
             raise
         del self.undoing[:undoing]
-        if store.database.connection.total_changes != before:
-            self.durability.committed(_changes(group, outcome.results))
+        self.durability.committed(outcome.changes + undoing)
         return outcome
 
     def _run_operations(self, group: Sequence[Operation], outcome: Outcome) -> None:
@@ -128,10 +130,7 @@ class Transactions:
             if outcome.ready is None and group[index].rows:
                 index += self._insert_all(group, index, outcome)
                 continue
-            result = self._run_operation(group[index], outcome.ready)
-            outcome.results.append(result)
-            if outcome.ready is not None and not isinstance(result, BaseException):
-                outcome.ready += group[index].gains(result)
+            self._run_operation(group[index], outcome)
             index += 1
 
     def _undo_cancelled(self, group: Sequence[Operation], outcome: Outcome) -> None:
@@ -152,25 +151,30 @@ class Transactions:
             rows += group[end].rows
             end += 1
         ids = self.store.put(rows)
+        outcome.changes += len(ids)
+        first = 0
         for operation in group[start:end]:
-            count = len(operation.rows)
-            outcome.results.append(ids[:count])
-            del ids[:count]
+            outcome.results.append(ids[first : first + len(operation.rows)])
+            first += len(operation.rows)
         return end - start
 
-    def _run_operation(self, operation: Operation, ready: int | None) -> Any:
+    def _run_operation(self, operation: Operation, outcome: Outcome) -> None:
+        result = self._result_of(operation, outcome.ready)
+        outcome.results.append(result)
+        if isinstance(result, BaseException):
+            return
+        gained = operation.gains(result)
+        if outcome.ready is not None:
+            outcome.ready += gained
+        if operation.undo is not None:
+            outcome.undoable = True
+        if not operation.looks:
+            outcome.changes += abs(gained) or 1
+
+    def _result_of(self, operation: Operation, ready: int | None) -> Any:
         if ready is not None and operation.needs and ready + operation.needs > self.bound:
             return NoRoom()
         try:
             return operation.run()
         except NotInFlight as refused:  # it changed nothing, so the others of the group may go on
             return refused
-
-
-def _changes(group: Sequence[Operation], results: Sequence[Any]) -> int:
-    """Return how many changes are acknowledged together: items put and taken, answers and others."""
-    counts = (
-        0 if isinstance(result, BaseException) or result is UNDONE else abs(operation.gains(result)) or 1
-        for operation, result in zip(group, results, strict=True)
-    )
-    return max(1, sum(counts))
