@@ -92,12 +92,12 @@ class Lifecycle(Generic[E]):
         return f"<{type(self).__name__} {os.fspath(self.path)!r} fsync={self.fsync.name} {state}>"
 
     async def open(self) -> Self:
-        """Open the directory, healing it where it has to be; does nothing when it is open.
+        """Open the directory or database, healing it where it has to be; does nothing when it is open.
 
         Raises:
             NotAQueue, WrongSerializer, CorruptQueue, QueueLocked: see there; nothing was changed.
             ValueError: a new directory needs a chunksize of at least 1.
-            OSError: the directory cannot be made or read.
+            OSError: it cannot be made or read.
 
         Cancellation: the opening goes on; the next call waits for it.
         """
@@ -167,7 +167,7 @@ class Lifecycle(Generic[E]):
         engine.shut_down(immediate=immediate)
 
     async def close(self) -> None:
-        """Make everything durable, leave the directory exactly as persist-queue would, and give the lock back.
+        """Make everything durable, and release files and lock; a directory is left exactly as persist-queue would.
 
         Items that were got and not committed come again when it is reopened.  Everyone who waits gets QueueClosed.
         Does nothing when the queue is closed, or was never opened.  After a failed sync nothing is written.

@@ -28,6 +28,7 @@ class Readers:
         self._uri = f"file:{quote(os.fsencode(path))}?mode=ro"
         self._timeout = timeout
         self._free: list[aiosqlite.Connection] = []
+        self._all: list[aiosqlite.Connection] = []
         self._places = asyncio.Semaphore(SIZE)
 
     async def fetch(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
@@ -56,10 +57,12 @@ class Readers:
         # parameter for it: before 0.22 the connection was the thread itself.
         thread: Any = getattr(connecting, "_thread", connecting)
         thread.daemon = True
-        return await connecting
+        connection = await connecting
+        self._all.append(connection)
+        return connection
 
     async def close(self) -> None:
-        """Close the connections."""
-        while self._free:
+        """Close the connections, after the queries that run; none may begin any more."""
+        while self._all:
             with suppress(sqlite3.Error, ValueError):
-                await self._free.pop().close()
+                await self._all.pop().close()
