@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Line:
     """A line of callers who wait for something that there is a number of: items, or room."""
 
-    __slots__ = ("_free", "_loop", "_woken", "promised", "waiting")
+    __slots__ = ("_free", "_loop", "_places", "_tickets", "_woken", "promised", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, free: Callable[[], float]) -> None:
         """*free* says how many callers could go on now, if nobody held a promise."""
@@ -25,6 +25,8 @@ class Line:
         self.waiting: deque[asyncio.Future[bool]] = deque()
         self.promised = 0
         self._woken = 0  # who hold a promise, and have not run since
+        self._tickets = 0
+        self._places: dict[asyncio.Future[bool], int] = {}  # of those who wait with a ticket
 
     def __bool__(self) -> bool:
         """Whether anybody waits."""
@@ -47,13 +49,20 @@ class Line:
                 self._woken += 1
                 waiter.set_result(True)
 
-    async def wait(self, timeout: float | None) -> bool:
+    def ticket(self) -> int:
+        """Return a place in the line, for who may have to wait more than once."""
+        self._tickets += 1
+        return self._tickets
+
+    async def wait(self, timeout: float | None, ticket: int | None = None) -> bool:
         """Wait for a promise; True: it is held, and `release` gives it up.  False: none came in *timeout* seconds.
+
+        With a *ticket*, before all who came after it was taken.
 
         Cancellation: no promise is held; one that was just made goes to the next caller.
         """
         waiter: asyncio.Future[bool] = self._loop.create_future()
-        self.waiting.append(waiter)
+        self._join(waiter, ticket)
         timer = None if timeout is None else self._loop.call_later(timeout, self._expire, waiter)
         try:
             granted = await waiter
@@ -73,15 +82,27 @@ class Line:
         finally:
             if timer is not None:
                 timer.cancel()
+            if ticket is not None:
+                del self._places[waiter]
 
-    async def hold(self, block: bool, timeout: float | None) -> bool:
+    def _join(self, waiter: asyncio.Future[bool], ticket: int | None) -> None:
+        if ticket is None:
+            self.waiting.append(waiter)
+            return
+        self._places[waiter] = ticket
+        place = len(self.waiting)
+        while place and self._places.get(self.waiting[place - 1], 0) > ticket:
+            place -= 1
+        self.waiting.insert(place, waiter)
+
+    async def hold(self, block: bool, timeout: float | None, ticket: int | None = None) -> bool:
         """Hold a promise, having waited for one where *block* says so; False: none came, in *timeout* seconds.
 
         Cancellation: as `wait`.
         """
         if not self.admits():
             if block and timeout != 0:
-                return await self.wait(timeout)
+                return await self.wait(timeout, ticket)
             if not self.may_overtake():
                 return False
         self.promise()

@@ -9,12 +9,12 @@ from asyncpq.errors import NotInFlight
 from asyncpq.sqlite import tables
 from asyncpq.sqlite.ackstore import AckStore, UniqueAckStore
 from asyncpq.sqlite.base import Options, SQLiteQueue, caller, check_timeout, row_number
-from asyncpq.sqlite.blobs import blobs
 from asyncpq.sqlite.listing import Raw
 from asyncpq.sqlite.tables import ACKED, FAILED, READY, UNACK
 from asyncpq.sqlite.unique import Unique
 
 if TYPE_CHECKING:
+    import asyncio
     import os
     from collections.abc import Callable, Coroutine
 
@@ -111,8 +111,8 @@ class AckQueue(SQLiteQueue):
         self._items = InFlight()
 
     def _make_store(self, database: Database, sql: Statements, serializer: Serializer, owner: Owner) -> Store:
-        skip = self.on_corrupt == "skip"
-        store = self.store_class(database, sql, blobs(serializer), owner, claims=True, skip=skip)
+        store = super()._make_store(database, sql, serializer, owner)
+        assert isinstance(store, AckStore)
         store.lease, store.may_resume = self.lease, self.auto_resume
         return store
 
@@ -293,9 +293,16 @@ class AckQueue(SQLiteQueue):
         return int(await engine.request(lambda: self._acks.clear_answered(statuses, max_delete, keep_latest)))
 
     async def clear(self) -> None:
-        """Delete every item that is not answered, held by whomever; they count as done."""
+        """Delete every item that is not answered, held by whomever; they count as done.
+
+        Cancellation: it goes on.
+        """
         await super().clear()
-        self._items.clear()
+
+    def _cleared(self, engine: Engine, done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._items.clear()
+        super()._cleared(engine, done)
 
 
 class AsyncSQLiteAckQueue(AckQueue):

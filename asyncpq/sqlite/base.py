@@ -59,6 +59,7 @@ class SQLiteQueue(Lifecycle[Engine]):
     """
 
     kind: ClassVar[Kind]
+    store_class: type[Store] = Store
 
     def __init__(
         self,
@@ -135,8 +136,8 @@ class SQLiteQueue(Lifecycle[Engine]):
 
     def _make_store(self, database: Database, sql: Statements, serializer: Serializer, owner: Owner) -> Store:
         """Return the store of this class; in a thread."""
-        skip = self.on_corrupt == "skip"
-        return Store(database, sql, blobs(serializer), owner, claims=not self.auto_commit, skip=skip)
+        claims, skip = sql.kind.acked or not self.auto_commit, self.on_corrupt == "skip"
+        return self.store_class(database, sql, blobs(serializer), owner, claims=claims, skip=skip)
 
     def _started(self, engine: Engine) -> None:
         engine.maxsize = self._maxsize
@@ -372,6 +373,7 @@ class SQLiteQueue(Lifecycle[Engine]):
             QueueClosed, QueueFailed: it ended before.
         """
         engine = await self._enter(getting=True)
+        engine.left = None  # what others did since it was counted is not known
         if not engine.finished:
             engine.loop.call_soon(engine.watch)
             if await engine.joiners.wait(None):
@@ -454,12 +456,19 @@ class SQLiteQueue(Lifecycle[Engine]):
     async def clear(self) -> None:
         """Delete every item, also those that were got and are not done, by whomever; they count as done.
 
-        Cancellation: all are deleted, or none.
+        Cancellation: it goes on.
         """
         engine = await self._enter()
-        await engine.request(self._store.clear)
+        clearing = engine.request(self._store.clear, gains=lambda count: -count)
+        clearing.add_done_callback(lambda done: self._cleared(engine, done))
+        await asyncio.shield(clearing)
+
+    def _cleared(self, engine: Engine, done: asyncio.Future[Any]) -> None:
+        """Forget what was got, if it was deleted."""
+        if done.cancelled() or done.exception() is not None:
+            return
         self._flight.clear()
-        engine.ready, engine.known, engine.outstanding = 0, True, 0
+        engine.outstanding = 0
         engine.wake()
 
     async def shrink(self) -> None:

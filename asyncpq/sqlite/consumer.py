@@ -45,8 +45,9 @@ class Consumer:
         """Wait for an item, then return what *use* finds; where others were quicker, wait again."""
         engine = self._engine
         until = None if timeout is None else engine.loop.time() + timeout
+        ticket = self._getters.ticket()
         while True:
-            await self._wait(block, timeout)
+            await self._wait(block, timeout, ticket)
             try:
                 rows = await use()
             finally:
@@ -69,24 +70,31 @@ class Consumer:
         """Run *take* in a transaction; when cancelled, what it took goes back."""
         engine, undo = self._engine, self._store.give_back
         taking = engine.request(take, gains=_lost, undo=undo, sought=sought)
+        engine.taking += 1
         try:
             rows: list[Row] = await taking
         except asyncio.CancelledError:
             if taking.done() and not taking.cancelled() and taking.exception() is None:
                 engine.undo_later(undo, taking.result(), _lost(taking.result()))
             raise
+        finally:
+            engine.taking -= 1
+            if engine.joiners.waiting:
+                engine.loop.call_soon(engine.joiners.wake)  # when what was taken is handed out
         self.gets += len(rows)
         return rows
 
-    async def _wait(self, block: bool, timeout: float | None) -> None:
+    async def _wait(self, block: bool, timeout: float | None, ticket: int) -> None:
         """Hold a promise of an item, or raise Empty."""
         engine = self._engine
+        if engine.refusal is not None or engine.stopped:  # it ended while this one looked
+            raise engine.closed() if engine.refusal is None else engine.refusal()
         engine.doubt()
         if not self._getters.admits():
             if engine.drained:
                 raise engine.closed()
             engine.loop.call_soon(engine.watch)
-        if not await self._getters.hold(block, timeout):
+        if not await self._getters.hold(block, timeout, ticket):
             raise Empty(f"{engine.path}: no item")
 
 

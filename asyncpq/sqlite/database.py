@@ -35,7 +35,7 @@ def explained(error: sqlite3.Error, path: str, timeout: float) -> BaseException:
         return CorruptDatabase(path, f"SQLite says: {error}")
     if code == _FULL:
         return OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}; make room, then try again", path)
-    if code == _READONLY:
+    if code == _READONLY or (code == _CANTOPEN and _on_read_only_file_system(path)):
         why = "the database, or its file system, is read-only; make it writable, or copy the file"
         return OSError(errno.EROFS, why, path)
     if code == _IOERR:
@@ -45,6 +45,14 @@ def explained(error: sqlite3.Error, path: str, timeout: float) -> BaseException:
     if isinstance(error, sqlite3.DataError):
         return ValueError(f"{path}: SQLite does not take the item: {error}")
     return error
+
+
+def _on_read_only_file_system(path: str) -> bool:
+    """Return whether it is for that reason that SQLite cannot make the log's index."""
+    try:
+        return bool(os.statvfs(os.path.dirname(os.path.abspath(path))).f_flag & os.ST_RDONLY)
+    except (OSError, AttributeError):
+        return False
 
 
 class Database:
@@ -68,6 +76,11 @@ class Database:
     def look(self) -> None:
         """Read the schema: raises if it is no database.  Changes nothing."""
         self.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def has_another_journal(self) -> bool:
+        """Return whether there is a database already, whose journal mode `prepare` will change in the file."""
+        pages: int = self.execute("PRAGMA page_count").fetchone()[0]
+        return pages > 0 and str(self.execute("PRAGMA journal_mode").fetchone()[0]) != "wal"
 
     def prepare(self) -> None:
         """Set the journal mode and how commits are synced."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from asyncpq.serializers import Serializer
     from asyncpq.sqlite.store import Store
 
-POLL: Final = 0.05  # seconds between two looks for what other processes did, while somebody waits
+POLL: Final = 0.075  # seconds between two looks for what other processes did, while somebody waits
 INF: Final = float("inf")
 
 
@@ -64,13 +64,14 @@ class Engine:
         self._known_until = 0.0  # by the loop's clock; then a get may look again
         self.pending = 0  # items on their way into the database
         self.outstanding = 0  # items that were got here and are not done
+        self.taking = 0  # gets that may have taken items, and have not handed them out
         self.left: int | None = None  # rows that are not done, as counted last
         self.lives = False  # gives signs of life whether it holds items or not
         self.getters = Line(loop, lambda: self.ready if self.known else INF)
         self.putters = Line(loop, lambda: self.room)
         self.joiners = Line(loop, lambda: INF if self.finished else 0)
         self.draining = self.stopped = False
-        self._undone: list[tuple[Callable[[Any], None], Any]] = []  # to be undone in the next transaction
+        self._undone: list[tuple[Callable[[Any], None], Any, int]] = []  # to be undone in the next transaction
 
         self.refusal: Callable[[], BaseException] | None = None
         self.failure: QueueFailed | None = None
@@ -88,7 +89,7 @@ class Engine:
     @property
     def finished(self) -> bool:
         """Whether nothing is stored, on its way, or got and not done."""
-        if self.pending or self.outstanding:
+        if self.pending or self.outstanding or self.taking:
             return False
         # Where what is got stays in the table, only a count tells of what others hold.
         return self.left == 0 if self.store.claims else self.known and self.ready == 0
@@ -113,8 +114,8 @@ class Engine:
 
     def undo_later(self, undo: Callable[[Any], None], result: Any, gained: int) -> None:
         """Undo in the next transaction what a cancelled caller never got, and see to it that there is one."""
-        self._undone.append((undo, result))
-        forget(self.request(lambda: None, gains=lambda _: -gained))
+        self._undone.append((undo, result, gained))
+        forget(self.request(lambda: None))
 
     # -- the lane -------------------------------------------------------------------------------------------
 
@@ -145,12 +146,15 @@ class Engine:
             self._settle_job(group[0], outcome)
         else:
             results = outcome.results if isinstance(outcome, Outcome) else [outcome] * len(group)
-            if isinstance(outcome, Outcome) and outcome.changed:
-                self.known = False
+            if isinstance(outcome, Outcome):
+                self.ready = max(0, self.ready - outcome.undone)
+                self.known = self.known and not outcome.changed
             for request, result in zip(group, results, strict=True):
                 self._settle(request, self.failure if isinstance(result, SyncFailed) else result)  # type: ignore[arg-type]
             if isinstance(outcome, Outcome) and outcome.ready is not None:
                 self.ready, self.known = outcome.ready, True
+            elif UNDONE in results:
+                self.known = False  # a take behind it may have found nothing, and now there is something
         self.wake()
         self.orphaned()
 
@@ -175,7 +179,9 @@ class Engine:
     def _account(self, operation: Operation, result: Any) -> None:
         """Count what can be got now."""
         self.ready = max(0, self.ready + operation.gains(result))
-        if operation.sought and len(result) < operation.sought:
+        if operation.needs:
+            self.left = None
+        if operation.sought and not result:
             self.ready, self.known = 0, True
             self._known_until = self.loop.time() + POLL
 

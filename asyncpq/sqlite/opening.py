@@ -52,7 +52,7 @@ def open_store(plan: Plan) -> Opened:
     """
     file, in_directory = locate(plan.path, plan.kind, plan.db_file_name)
     there = file == MEMORY or os.path.exists(file)
-    if not there:
+    if in_directory and not there:
         make_room(file)
     try:
         return _open(plan, file, in_directory, there)
@@ -68,7 +68,6 @@ def _open(plan: Plan, file: str, in_directory: bool, there: bool) -> Opened:
         table, new = find_table(database, plan.kind, plan.name, in_directory)
         sql = Statements(plan.kind, table)
         serializer = plan.serializer or serializers.get("pickle") if new else _serializer(plan, database, sql)
-        database.prepare()
         store = plan.make_store(database, sql, serializer, Owner(database, table, plan.owner_timeout))
 
         def make() -> int:
@@ -76,7 +75,12 @@ def _open(plan: Plan, file: str, in_directory: bool, there: bool) -> Opened:
             store.opened(time.time())
             return store.count()
 
+        later = database.has_another_journal()  # what turns out to be damaged keeps the one that it has
+        if not later:
+            database.prepare()
         ready = database.transaction(make)
+        if later:
+            database.prepare()
         if not there:
             sync_directory(file)
         if plan.policy.name == "always" or getattr(plan.policy, "items", None) is not None:

@@ -67,7 +67,7 @@ def find_table(database: Database, kind: Kind, name: str, in_directory: bool) ->
             raise NotAQueue(
                 database.path,
                 f"table {table!r} has the columns {', '.join(columns)}, not {', '.join(kind.columns)}: it is not a "
-                f"queue of this class, or a later version wrote it",
+                f"queue of this class, or a later version wrote it; open it with what made it",
             )
         return table, False
     return names[0], True

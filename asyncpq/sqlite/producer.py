@@ -54,13 +54,14 @@ class Producer:
             ids = await self._insert([row])
         else:
             until = None if timeout is None else engine.loop.time() + timeout
-            while isinstance(ids := await self._put_in_turn(row, block, timeout), NoRoom):
+            ticket = engine.putters.ticket()
+            while isinstance(ids := await self._put_in_turn(row, block, timeout, ticket), NoRoom):
                 timeout = None if until is None else max(0.0, until - engine.loop.time())
         self.puts += 1
         return ids[0]
 
-    async def _put_in_turn(self, row: Columns, block: bool, timeout: float | None) -> Any:
-        await self._wait(block, timeout)
+    async def _put_in_turn(self, row: Columns, block: bool, timeout: float | None, ticket: int) -> Any:
+        await self._wait(block, timeout, ticket)
         try:
             return await self._insert([row])
         finally:
@@ -71,20 +72,23 @@ class Producer:
         ids: list[Any] = []
         try:
             rows = [await self.columns(item, *more) for item in items]
+            ticket = self._engine.putters.ticket()
             while len(ids) < len(rows):
-                ids += await self._put_some(rows[len(ids) : len(ids) + PUT_MANY])
+                if some := await self._put_some(rows[len(ids) : len(ids) + PUT_MANY], ticket):
+                    ids += some
+                    ticket = self._engine.putters.ticket()  # the rest comes behind those who wait
         except BaseException as error:
             error.stored = len(ids) + getattr(error, "stored", 0)  # type: ignore[attr-defined]  # put_many promises it
             raise
         return ids
 
-    async def _put_some(self, rows: list[Columns]) -> list[Any]:
+    async def _put_some(self, rows: list[Columns], ticket: int) -> list[Any]:
         """Store as many of *rows*, from the first on, as there is room for; return their ids."""
         engine = self._engine
         self._check_open()
         bounded = engine.maxsize > 0
         if bounded:
-            await self._wait(block=True, timeout=None)
+            await self._wait(block=True, timeout=None, ticket=ticket)
             # What others were promised stays theirs.
             rows = rows[: int(max(1, min(engine.room - engine.putters.promised + 1, len(rows))))]
         inserting = self._insert(rows)
@@ -108,12 +112,13 @@ class Producer:
         together: Any = {"rows": rows} if self._digest is None else {}
         return self._engine.request(lambda: store.put(rows), needs=len(rows), gains=_stored, **together)
 
-    async def _wait(self, block: bool, timeout: float | None) -> None:
+    async def _wait(self, block: bool, timeout: float | None, ticket: int) -> None:
         """Hold a promise of room, or raise Full."""
         engine = self._engine
+        self._check_open()
         if not engine.putters.admits():
             engine.loop.call_soon(engine.watch)
-        if not await engine.putters.hold(block, timeout):
+        if not await engine.putters.hold(block, timeout, ticket):
             when = f" in {timeout:g} s" if block and timeout else ""
             raise Full(f"{engine.path}: no room for another item{when}: maxsize is {engine.maxsize}")
         if engine.draining:

@@ -29,6 +29,7 @@ class Readers:
         self._timeout = timeout
         self._free: list[aiosqlite.Connection] = []
         self._all: list[aiosqlite.Connection] = []
+        self._opening: set[asyncio.Future[aiosqlite.Connection]] = set()
         self._places = asyncio.Semaphore(SIZE)
 
     async def fetch(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
@@ -52,6 +53,21 @@ class Readers:
                 self._free.append(connection)
 
     async def _open(self) -> aiosqlite.Connection:
+        opening = asyncio.ensure_future(self._connect())
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._keep)
+            raise
+
+    def _keep(self, opened: asyncio.Future[aiosqlite.Connection]) -> None:
+        """Nobody waits for it any more: whoever comes next has it."""
+        if not opened.cancelled() and opened.exception() is None:
+            self._free.append(opened.result())
+
+    async def _connect(self) -> aiosqlite.Connection:
         connecting = aiosqlite.connect(self._uri, uri=True, timeout=self._timeout, isolation_level=None)
         # A thread that the interpreter waits for would keep an unclosed queue's process alive; aiosqlite has no
         # parameter for it: before 0.22 the connection was the thread itself.
@@ -63,6 +79,7 @@ class Readers:
 
     async def close(self) -> None:
         """Close the connections, after the queries that run; none may begin any more."""
+        await asyncio.gather(*self._opening, return_exceptions=True)
         while self._all:
             with suppress(sqlite3.Error, ValueError):
                 await self._all.pop().close()

@@ -52,6 +52,11 @@ def words(kind: Kind, table: str) -> Words:
     )
 
 
+def literal(text: str) -> str:
+    """Return *text* for a template of str.format, which is to leave it as it is."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 class Statements:
     """The statements on one table, which exists."""
 
@@ -126,7 +131,7 @@ class Statements:
             if kind.acked
             else f"SELECT COUNT(*) FROM {w.t}"
         )
-        self.rows = f"SELECT {w.row}{', status' * kind.acked} FROM {w.t} WHERE {{}} ORDER BY {w.by} LIMIT ?"
+        self.rows = f"SELECT {w.row}{', status' * kind.acked} FROM {literal(w.t)} WHERE {{}} ORDER BY {w.by} LIMIT ?"
 
     def _claiming(self, w: Words) -> None:
         kind = self.kind
@@ -177,7 +182,8 @@ class Statements:
             f"coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)) FROM {w.t}"
         )
         self.clear_answered = (
-            f"DELETE FROM {w.t} WHERE _id IN (SELECT _id FROM {w.t} WHERE status IN ({{}}) ORDER BY _id LIMIT ?)"
+            f"DELETE FROM {literal(w.t)} WHERE _id IN "
+            f"(SELECT _id FROM {literal(w.t)} WHERE status IN ({{}}) ORDER BY _id LIMIT ?)"
         )
 
     def _telling_apart(self, w: Words) -> None:

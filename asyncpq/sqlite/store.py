@@ -81,11 +81,15 @@ class Store:
     # -- transactions ---------------------------------------------------------------------------------------
 
     def begin(self, look: bool) -> bool:
-        """Begin a transaction; return whether others changed the database since the last one, where *look* asks."""
+        """Begin a transaction; return whether others changed the database since the last one, where *look* asks.
+
+        What may have come back counts as changed, too: whoever waits for it hears of it only here.
+        """
         self.database.begin()
         changed = (look or self.looks) and self._look()
         if time.time() >= self.due:
             self.bring_back(time.time())
+            return True
         return changed
 
     def _look(self) -> bool:
@@ -105,6 +109,7 @@ class Store:
     def rolled_back(self) -> None:
         """Forget what the transaction did."""
         self.database.rollback()
+        self.due = 0.0  # what it brought back is not back
         if self._frontier is not None:
             self._frontier.reset()
         self.owner.rolled_back()
@@ -312,10 +317,12 @@ class Store:
         """Return how many rows are not done: to be taken, or taken by whomever."""
         return int(self._execute(self.sql.count_left).fetchone()[0])
 
-    def clear(self) -> None:
-        """Delete every row that is not answered yet, held by whomever."""
+    def clear(self) -> int:
+        """Delete every row that is not answered yet, held by whomever; return how many of them could be taken."""
+        free = self.count()
         self._execute(self.sql.clear)
         for table in ("claims", "keys") if self.sql.kind.unique else ("claims",):
             self._execute(self.sql.orphans[table])
         if self._frontier is not None:
             self._frontier.reset()
+        return free

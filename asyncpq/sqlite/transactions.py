@@ -38,7 +38,7 @@ class Operation(Request):
     needs: int = 0  # room for so many
     gains: Callable[[Any], int] = lambda _: 0  # by how many items the result changes what can be got
     undo: Callable[[Any], None] | None = None  # inside a transaction: the caller never got the result
-    sought: int = 0  # a take of so many; fewer were there
+    sought: int = 0  # a take, or a look, of up to so many: where it finds none, there are none
     looks: bool = False  # changes nothing
 
 
@@ -49,6 +49,7 @@ class Outcome:
     results: list[Any] = field(default_factory=list)
     changed: bool = False  # others changed the database
     ready: int | None = None  # rows that can be got now, where they were counted
+    undone: int = 0  # what was undone first had changed by so many what can be got
     changes: int = 0  # that are acknowledged together: items put and taken, answers and others
     undoable: bool = False  # there is an operation that has to be undone when its caller was cancelled
 
@@ -60,7 +61,7 @@ class Transactions:
         """Run nothing yet."""
         self.store, self.durability = store, durability
         # Set by the engine before each group.
-        self.undoing: list[tuple[Callable[[Any], None], Any]] = []
+        self.undoing: list[tuple[Callable[[Any], None], Any, int]] = []
         self.bound = 0  # maxsize
         self.unsure = False  # others may have changed how many rows there are
 
@@ -103,14 +104,16 @@ class Transactions:
         else:
             outcome.results += alone.results
             outcome.changed |= alone.changed
+            outcome.undone += alone.undone
             outcome.ready = alone.ready
 
     def _transaction(self, group: Sequence[Operation]) -> Outcome:
         store, outcome, undoing = self.store, Outcome(), len(self.undoing)
         try:
             outcome.changed = store.begin(look=self.bound > 0)
-            for undo, result in self.undoing:
+            for undo, result, gained in self.undoing:
                 undo(result)
+                outcome.undone += gained
             self._run_operations(group, outcome)
             if outcome.undoable:
                 self._undo_cancelled(group, outcome)

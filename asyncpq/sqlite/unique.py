@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from asyncpq.serializers import Damaged
 from asyncpq.sqlite.base import AckOptions, SQLiteQueue
-from asyncpq.sqlite.blobs import blobs
 from asyncpq.sqlite.canonical import digest
 from asyncpq.sqlite.store import Store
 from asyncpq.sqlite.tables import ACKED
@@ -157,9 +156,9 @@ class Unique(SQLiteQueue):
     def _digest(self, item: Any) -> bytes:
         return digest(item if self._key is None else self._key(item))
 
-    def _make_store(self, database: Database, sql: Statements, serializer: Serializer, owner: Owner) -> UniqueStore:
-        claims, skip = sql.kind.acked or not self.auto_commit, self.on_corrupt == "skip"
-        store = self.store_class(database, sql, blobs(serializer), owner, claims=claims, skip=skip)
+    def _make_store(self, database: Database, sql: Statements, serializer: Serializer, owner: Owner) -> Store:
+        store = super()._make_store(database, sql, serializer, owner)
+        assert isinstance(store, UniqueStore)
         store.digest = self._digest
         return store
 
