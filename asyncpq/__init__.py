@@ -10,12 +10,15 @@ await queue.task_done()
 
 from asyncpq import fsync, serializers
 from asyncpq.checking import CheckReport, Damage, check
+from asyncpq.deliveries import Delivery
 from asyncpq.errors import (
+    AlreadyAnswered,
     AsyncpqError,
     CorruptQueue,
     CorruptRecord,
     Empty,
     Full,
+    MixedUse,
     NotAQueue,
     QueueClosed,
     QueueFailed,
@@ -32,14 +35,17 @@ from asyncpq.repairing import RepairReport, repair
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlreadyAnswered",
     "AsyncQueue",
     "AsyncpqError",
     "CheckReport",
     "CorruptQueue",
     "CorruptRecord",
     "Damage",
+    "Delivery",
     "Empty",
     "Full",
+    "MixedUse",
     "NotAQueue",
     "QueueClosed",
     "QueueFailed",

@@ -18,6 +18,7 @@ LAYERS: Final = [
     ("asyncpq",),
     ("repairing",),
     ("reader", "queue", "checking"),
+    ("claims",),
     ("opening", "consumer", "producer"),
     ("upkeep",),
     ("engine",),
@@ -25,9 +26,10 @@ LAYERS: Final = [
     ("lane",),
     ("log",),
     ("recovery",),
-    ("buffer", "chunks", "infofile", "syncing", "directory", "waiting", "turn"),
+    ("buffer", "chunks", "infofile", "syncing", "directory", "waiting", "deliveries", "turn", "ackfile"),
     ("files", "threads"),
-    ("layout", "opened", "serializers", "fsync", "errors"),
+    ("journal",),
+    ("layout", "opened", "letters", "serializers", "fsync", "errors"),
 ]
 DEPTH: Final = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 PURE: Final = LAYERS[-1]
