@@ -10,6 +10,7 @@ await queue.task_done()
 
 from asyncpq import fsync, serializers
 from asyncpq.checking import CheckReport, Damage, check
+from asyncpq.deadletters import DeadLetter, DeadLetters, dead_letters
 from asyncpq.deliveries import Delivery
 from asyncpq.errors import (
     AlreadyAnswered,
@@ -42,6 +43,8 @@ __all__ = [
     "CorruptQueue",
     "CorruptRecord",
     "Damage",
+    "DeadLetter",
+    "DeadLetters",
     "Delivery",
     "Empty",
     "Full",
@@ -57,6 +60,7 @@ __all__ = [
     "WrongContext",
     "WrongSerializer",
     "check",
+    "dead_letters",
     "fsync",
     "repair",
     "serializers",

@@ -321,6 +321,12 @@ class ReadBuffer:
         self._advance(len(record))
         return value, record
 
+    def at_hand(self) -> bytes:
+        """Return the bytes from the cursor on that are in memory: a part of its chunk, or one record."""
+        if self._at < len(self._block):
+            return self._block[self._at :]
+        return self._recent[0] if self._recent and not self._more else b""
+
     def drop(self, length: int) -> None:
         """Move the cursor behind the record of *length* bytes that `record` returned."""
         if self._at < len(self._block):

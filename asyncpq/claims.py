@@ -25,6 +25,8 @@ from asyncpq.journal import acked_note, failed_note
 from asyncpq.lane import Request, forget
 from asyncpq.letters import letter
 from asyncpq.opened import Failed
+from asyncpq.recovery.ends import stated_end
+from asyncpq.serializers import Damaged, Torn
 from asyncpq.turn import YIELD
 
 if TYPE_CHECKING:
@@ -453,10 +455,11 @@ class Claims(Consumer):
         if self._letters is None:
             return False
         number, position = self._buffer.got, self._buffer.cursor
-        try:
-            record = self._buffer.record()
-        except (NeedsRead, CorruptRecord):
+        data = self._buffer.at_hand()
+        end = stated_end(self._serializer, lambda start, length: data[start : start + length], 0, len(data))
+        if end is None or not self._readable(data, end):
             return False
+        record = data[:end]
         self._buffer.drop(len(record))
         claim = self._claimed(number, position, record)
         self.in_flight += 1
@@ -464,6 +467,15 @@ class Claims(Consumer):
         if self._buffer.ready < self._getters.promised:
             raise NoItem
         return True
+
+    def _readable(self, data: bytes, start: int) -> bool:
+        """Whether the end of a damaged record is believed: another record, or nothing, follows."""
+        try:
+            return start == len(data) or self._serializer.skip(data, start) > start
+        except Torn:
+            return True
+        except Damaged:
+            return False
 
     # -- leases, and the end --------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ LAYERS: Final = [
     ("cli", "sqlite"),
     ("migrate",),
     ("asyncpq",),
-    ("repairing",),
+    ("repairing", "deadletters"),
     ("reader", "queue", "checking"),
     ("claims",),
     ("opening", "consumer", "producer"),

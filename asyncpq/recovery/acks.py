@@ -12,6 +12,7 @@ from zlib import crc32
 from asyncpq.journal import ACKED, JOURNAL, JOURNAL_TEMP, NOTE_SIZE, read_notes, written
 from asyncpq.layout import START, Position
 from asyncpq.opened import Acks, Failed
+from asyncpq.recovery.chunks import Chunks
 from asyncpq.recovery.heal import write_all
 from asyncpq.serializers import Damaged, Torn
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from asyncpq.files import Files
     from asyncpq.journal import Note
-    from asyncpq.recovery.chunks import Chunk, Chunks
+    from asyncpq.recovery.chunks import Chunk
+    from asyncpq.serializers import Serializer
 
 READ_MAX: Final = 64 * 1024 * 1024  # bytes; a journal that is longer than any that is written is not believed
 
@@ -32,6 +34,18 @@ def load(files: Files, dirfd: int) -> list[Note]:
         return list(read_notes(files.pread(fd, READ_MAX, 0)))
     finally:
         files.close(fd)
+
+
+def find_acked(
+    files: Files, dirfd: int, serializer: Serializer, numbers: Sequence[int], tail: Position, head: Position
+) -> dict[Position, int]:
+    """Return the positions and lengths of the records from *tail* to *head* that are acknowledged.
+
+    Raises:
+        FileNotFoundError: there is no journal, or a chunk has gone.
+    """
+    notes = load(files, dirfd)
+    return match(notes, Chunks(files, dirfd, serializer, numbers, holes=False), tail, head).acked if notes else {}
 
 
 def drop_from(files: Files, dirfd: int, notes: Sequence[Note], floor: Position | None) -> list[Note]:
