@@ -105,6 +105,10 @@ class AckFile:
         self.dirty = False
         return self._fd
 
+    def sync(self, fd: int) -> None:
+        """Make durable what `begin_sync` was asked for."""
+        self._files.fdatasync(fd)
+
     # -- in the one thread that makes durable -------------------------------------------------------------
 
     def trim(self, tail: Position, mutex: threading.Lock) -> None:

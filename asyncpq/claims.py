@@ -27,7 +27,6 @@ from asyncpq.letters import letter
 from asyncpq.opened import Failed
 from asyncpq.recovery.ends import stated_end
 from asyncpq.serializers import Damaged, Torn
-from asyncpq.turn import YIELD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -114,23 +113,32 @@ class Claims(Consumer):
 
     # -- claim ----------------------------------------------------------------------------------------------
 
-    async def claim(self, block: bool, timeout: float | None) -> Delivery:
-        """Return the next item.  See `AsyncQueue.claim`."""
-        now = monotonic()
-        turn = self._engine.turn
-        if now >= turn.ends and turn.over(now):
-            await YIELD
-        if not self._is_async and not self._buffer.returned and self._getters.admits():
+    def claim_now(self) -> Delivery | None:
+        """Return the next item, if it is in memory and nobody came before; None: ask `claim`."""
+        buffer, getters = self._buffer, self._getters
+        if (
+            buffer.stored > buffer.got
+            and not getters.promised
+            and not getters.waiting
+            and self.in_flight < self._max
+            and not buffer.returned
+            and len(self._window) < WINDOW
+            and not self._is_async
+        ):
             try:
                 return self._take_new()
             except (NeedsRead, CorruptRecord):
                 pass  # in turn, somebody reads it, or says what is wrong with it
+        return None
+
+    async def claim(self, block: bool, timeout: float | None) -> Delivery:
+        """Return the next item.  See `AsyncQueue.claim`."""
         delivery: Delivery = await self._in_turn(block, timeout, self._next)
         return delivery
 
     async def claim_many(self, limit: int, timeout: float | None) -> list[Delivery]:
         """Wait for one item, then take what is there."""
-        found = [await self.claim(True, timeout)]
+        found = [self.claim_now() or await self.claim(True, timeout)]
         try:
             while len(found) < limit and self._getters.admits():
                 found.append(await self._in_turn(False, None, self._next))
@@ -241,11 +249,14 @@ class Claims(Consumer):
                 raise
             if done:
                 self._ack_settled(claim, delivery, None)
+                if engine.log.acks.dirty:
+                    engine.trim()
                 return engine.written(began)
             claim.state = ACKING
 
         def settled(error: BaseException | None) -> None:
             self._ack_settled(claim, delivery, error)
+            engine.trim()
 
         request = Request(engine.loop.create_future(), acks=(claim,), settled=settled, stays=True)
         return engine.write(request)
@@ -299,7 +310,6 @@ class Claims(Consumer):
                 delivery.settled = True
             if self._getters.waiting:
                 self._getters.wake()
-            self._engine.trim()
             if self._engine.draining:
                 self._engine.check_drained()
         else:

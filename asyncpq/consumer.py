@@ -46,6 +46,7 @@ class Consumer:
             skip: a damaged record is set aside, instead of raised.
         """
         self._engine, self._files, self._dirfd = engine, files, dirfd
+
         self._buffer, self._getters = engine.buffer, engine.getters
         self._serializer = engine.opened.serializer
         self._autosave, self._skip = autosave, skip

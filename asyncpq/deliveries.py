@@ -82,7 +82,9 @@ class Delivery:
 
         Cancellation: what was begun is done whole; `settled` says when.
         """
-        self._say("acknowledged")
+        if self.answer is not None:
+            raise AlreadyAnswered(self.answer)
+        self.answer = "acknowledged"
         if (waiting := self._backend.ack(self)) is not None:
             await waiting
 

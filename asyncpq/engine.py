@@ -148,7 +148,7 @@ class Engine:
                 self.buffer.added(record)
                 if self.getters.waiting:
                     self.getters.wake()
-                return self._written(began)
+                return self.written(began)
         self.pending += 1
         return self._lane.enqueue(Request(self.loop.create_future(), (record,)))
 
@@ -165,7 +165,7 @@ class Engine:
                 self.getters.wake()
                 if failed:
                     raise _partial(failed)
-                return self._written(began)
+                return self.written(began)
         self.pending += len(records)
         return self._lane.enqueue(Request(self.loop.create_future(), records, prefix=True))
 
@@ -180,7 +180,7 @@ class Engine:
     def _undurable(self) -> int:
         return distance(self.log.chunks.size, self.log.durable_head, self.log.chunks.head)
 
-    def _written(self, began: float) -> Yield | None:
+    def written(self, began: float) -> Yield | None:
         """Look after the time that an inline write took, and the deadline of what it wrote; say when to yield."""
         now = monotonic()
         if now - began > SLOW_WRITE:
@@ -371,7 +371,7 @@ class Engine:
                 if moved:
                     if settled is not None:
                         settled(None)
-                    return self._written(began)
+                    return self.written(began)
         return self._lane.enqueue(self._tail(settled))
 
     def commit_later(self) -> asyncio.Future[None]:
@@ -395,14 +395,15 @@ class Engine:
         self.finishing += 1
         if commit:
             try:
-                return self.commit_tail(self._finished)
+                return self.commit_tail(self.finished)
             except BaseException as error:
-                self._finished(error)
+                self.finished(error)
                 raise
-        self._finished(None)
+        self.finished(None)
         return None
 
-    def _finished(self, error: BaseException | None) -> None:
+    def finished(self, error: BaseException | None) -> None:
+        """Count an item as done, unless its commit failed; `finishing` was counted up before."""
         self.finishing -= 1
         if error is None:
             self.unfinished -= 1
@@ -428,15 +429,7 @@ class Engine:
 
     def inline(self, now: float) -> bool:
         """Whether the loop itself may write at *now*."""
-        return self._inline_limit > 0 and self._may_write(now, 0)
-
-    def written(self, began: float) -> Yield | None:
-        """Look after what was written inline: as after a put."""
-        return self._written(began)
-
-    def finished(self, error: BaseException | None) -> None:
-        """Count an item as done, unless its acknowledgement failed; `finishing` was counted up before."""
-        self._finished(error)
+        return self._inline_limit > 0 and self._lane.idle and self._thread_until <= now < self._committer.due
 
     def trim(self) -> None:
         """Have the journal written anew, when it has become long."""

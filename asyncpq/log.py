@@ -419,7 +419,7 @@ class Log:
                 self.syncer.names()
             if notes >= 0:
                 # Before info: a tail that is durable may stand on what they say.
-                self.syncer.timed(self._files.fdatasync, notes)
+                self.syncer.timed(self.acks.sync, notes)
             if changed and (self._info.exists or head != START):
                 with self._mutex:
                     # Commit: everything up to *head* is on the disk; now info may say so.

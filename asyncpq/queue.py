@@ -349,7 +349,11 @@ class AsyncQueue(Claiming):
             or engine.stopped
         ):
             claims = self._claim_from(await self._enter(getting=True))
-        return await claims.claim(block, timeout)
+            engine = await self._enter(getting=True)
+        now = monotonic()
+        if now >= engine.turn.ends and engine.turn.over(now):
+            await YIELD
+        return claims.claim_now() or await claims.claim(block, timeout)
 
     async def claim_many(self, max_items: int, timeout: float | None = None) -> list[Delivery]:
         """Wait for one item, then claim what is there, up to *max_items*: as `claim`."""

@@ -1,4 +1,4 @@
-"""At least once: every item is acknowledged, none again after its acknowledgement returned, whatever happens between."""
+"""At least once: every item is acknowledged, and none again after its acknowledgement returned."""
 
 import asyncio
 import tempfile
@@ -449,7 +449,7 @@ class Workers(RuleBasedStateMachine):
 
 
 def test_workers() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Workers,
         settings=settings(
             max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
