@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from asyncpq.letters import Letters
 
 WINDOW: Final = 65536  # records from the tail to the read cursor
+LEASES: Final = 1024  # of deliveries that were answered, kept until their time comes
 KEPT: Final = 16 * 1024 * 1024  # bytes of records that were given back; more are read again
 
 OUT, WAITING, MOVING, ACKING, COMMITTING, ACKED, GONE = range(7)  # of a claim
+
+MOVE_MAX: Final = 5.0  # seconds that a close waits for dead letters: their queue may be full
 
 NEVER: Final = Failed(0, 0.0)
 
@@ -169,6 +172,8 @@ class Claims(Consumer):
             claim.first = time.time()
         delivery = Delivery(self, claim, item, claim.attempts + 1)
         if self._lease is not None:
+            if len(self._leases) > 2 * self.in_flight + LEASES:
+                self._leases = deque(one for one in self._leases if one[1].answer is None)
             self._leases.append((monotonic() + self._lease, delivery))
             self._set_timer()
         return delivery
@@ -416,8 +421,8 @@ class Claims(Consumer):
             raise
         if claim.state == GONE:
             return
-        if self._engine.refusal is not None:
-            raise self._engine.refusal()
+        if self._engine.failure is not None:
+            raise self._engine.failure  # a queue that is being closed waits for this
         self._engine.finishing += 1
         if (waiting := self._ack(claim, delivery)) is not None:
             await waiting
@@ -540,5 +545,9 @@ class Claims(Consumer):
 
     async def settle(self) -> None:
         """Wait for items that are on their way elsewhere."""
-        while self._moves:
-            await asyncio.wait(tuple(self._moves))
+        if self._moves:
+            _, late = await asyncio.wait(tuple(self._moves), timeout=MOVE_MAX)
+            for task in late:
+                task.cancel()  # the item comes again when the queue is reopened
+            if late:
+                await asyncio.wait(late)

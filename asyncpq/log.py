@@ -53,7 +53,7 @@ class Log:
         self._info = InfoFile(files, dirfd, opened, policy)
         self.acks = AckFile(files, dirfd, opened.acks, closed=opened.report.closed)
         self._fields, self._overwrite = self._info.fields, self._info.overwrite
-        self.durable_head = opened.durable_head
+        self.durable_head, self._durable_tail = opened.durable_head, opened.durable_tail
         self.syncer = Syncer(files, dirfd)
         self._changed = not opened.report.closed and opened.info_length > 0  # since the last durable commit
         self._prepared = False  # info is ready for the first record
@@ -427,7 +427,8 @@ class Log:
                     self._write_info()
                     self._changed = chunks.dirty or chunks.head != head or self.tail != tail
                 self.syncer.timed(self._info.sync)
-                self.acks.trim(tail, self._mutex)
+                self._durable_tail = tail
+            self.acks.trim(self._durable_tail, self._mutex)
             self.durable_head = head
             self.syncer.commits += 1
         finally:

@@ -1,6 +1,7 @@
 """At least once: every item is acknowledged, and none again after its acknowledgement returned."""
 
 import asyncio
+import errno
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -21,7 +22,17 @@ from hypothesis.stateful import (
 )
 
 import asyncpq
-from asyncpq import AlreadyAnswered, AsyncQueue, Delivery, Empty, MixedUse, QueueClosed, QueueReader, dead_letters
+from asyncpq import (
+    AlreadyAnswered,
+    AsyncQueue,
+    Delivery,
+    Empty,
+    MixedUse,
+    QueueClosed,
+    QueueReader,
+    ackfile,
+    dead_letters,
+)
 from asyncpq.journal import JOURNAL, NOTE_SIZE, acked_note, failed_note, read_notes
 from asyncpq.layout import Position
 
@@ -344,6 +355,70 @@ def test_a_note_is_read_as_it_was_written() -> None:
     failed, acked = read_notes(notes + notes[:20])
     assert (failed.position, failed.attempts, failed.first) == (Position(1, 2, 3), 4, 5.5)
     assert acked.position == Position(7, 8, 9)
+
+
+async def test_a_journal_that_became_long_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the tail never moves, and the same item fails again and again."""
+    monkeypatch.setattr(ackfile, "CROWDED", 10 * NOTE_SIZE)
+    async with holding(tmp_path, 5) as queue:
+        found = await queue.claim_many(5)
+        await found[3].ack()
+        await found[0].nack()
+        for _ in range(100):
+            await (await queue.claim()).nack()
+            await queue.sync()
+            assert (tmp_path / JOURNAL).stat().st_size <= 11 * NOTE_SIZE
+        assert not (tmp_path / "acked.tmp").exists()
+    async with AsyncQueue(tmp_path) as queue:
+        assert [(d.item, d.attempt) for d in await queue.claim_many(5)] == [(0, 102), (1, 1), (2, 1), (4, 1)]
+
+
+async def test_a_repair_loses_no_item(tmp_path: Path) -> None:
+    async with holding(tmp_path, 7, serializer="json") as queue:
+        await (await queue.claim_many(3))[2].ack()
+    (tmp_path / "q00001").write_bytes(b"3\n{\n5\n")
+    await asyncpq.repair(tmp_path)
+    assert set(await rest(tmp_path)) >= {0, 1, 3, 5, 6}
+
+
+async def test_an_ack_for_which_there_is_no_room_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with holding(tmp_path, 3) as queue:
+        found = await queue.claim_many(3)
+
+        def full(self: object, notes: bytes) -> bool:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ackfile.AckFile, "append", full)
+            with pytest.raises(OSError, match="No space"):
+                await found[1].ack()
+            assert not found[1].settled
+        await found[1].ack()
+    assert await rest(tmp_path) == [0, 2]
+
+
+async def test_a_failed_dead_letter_leaves_the_item(tmp_path: Path) -> None:
+    dead = AsyncQueue(tmp_path / "dead")
+    await dead.open()
+    await dead.close()
+    async with holding(tmp_path / "q", 1, dead_letters=dead) as queue:
+        with pytest.raises(QueueClosed):
+            await (await queue.claim()).reject()
+        assert (await queue.claim()).item == 0
+
+
+async def test_memory_and_leases_stay_small(tmp_path: Path) -> None:
+    async with AsyncQueue(tmp_path, lease=3600) as queue:
+        for item in range(3000):
+            await queue.put(item)
+            await (await queue.claim()).ack()
+        claims = queue._claims
+        assert claims is not None
+        assert len(claims._leases) <= 1030
+        assert not claims._window
+        assert claims.in_flight == 0
 
 
 class Workers(RuleBasedStateMachine):
