@@ -432,14 +432,19 @@ class Log:
             self.durable_head = head
             self.syncer.commits += 1
         finally:
-            with self._mutex:
-                self.busy = False
-                chunks.synced()
-                self._close_all(full.values())
-                if fd >= 0 and chunks.fd == fd and not chunks.dirty:
-                    # An idle queue holds two descriptors: the directory and info.
-                    self._files.close(fd)
-                    chunks.fd = -1
+            self._end_commit(full.values(), fd)
+
+    def _end_commit(self, full: Iterable[int], fd: int) -> None:
+        """Give back the descriptors that were synced, and let writes to head chunk and info go on."""
+        chunks = self.chunks
+        with self._mutex:
+            self.busy = False
+            chunks.synced()
+            self._close_all(full)
+            if fd >= 0 and chunks.fd == fd and not chunks.dirty:
+                # An idle queue holds two descriptors: the directory and info.
+                self._files.close(fd)
+                chunks.fd = -1
 
     def sync_full(self) -> None:
         """Make the full chunks durable that wait for it; info is left alone.
