@@ -261,7 +261,6 @@ class Claims(Consumer):
 
         def settled(error: BaseException | None) -> None:
             self._ack_settled(claim, delivery, error)
-            engine.trim()
 
         request = Request(engine.loop.create_future(), acks=(claim,), settled=settled, stays=True)
         return engine.write(request)

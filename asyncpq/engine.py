@@ -269,6 +269,8 @@ class Engine:
                 index += len(request.records)
             self.putters.wake()
         self.getters.wake()
+        if self.claims is not None:
+            self.trim()
         if self.draining:
             self.check_drained()
         self.orphaned()

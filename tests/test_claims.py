@@ -429,9 +429,16 @@ class Workers(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
         self.left: dict[int, int] = {}  # item -> attempts that failed
-        self.order: list[int] = []
+        self.disk: list[tuple[int, bool]] = []  # item, and whether it is acknowledged
         self.held: list[Delivery] = []
         self.next = 0
+
+    @property
+    def order(self) -> list[int]:
+        return [item for item, acked in self.disk if not acked]
+
+    def acknowledge(self, item: int) -> None:
+        self.disk[self.disk.index((item, False))] = item, True
 
     def run(self, waiting: Any) -> Any:
         return self.runner.run(waiting)
@@ -451,7 +458,7 @@ class Workers(RuleBasedStateMachine):
         items = list(range(self.next, self.next + count))
         self.next += count
         self.run(self.queue.put_many(items))
-        self.order += items
+        self.disk += [(item, False) for item in items]
         self.left |= dict.fromkeys(items, 0)
 
     @rule(count=st.integers(1, 4))
@@ -474,13 +481,13 @@ class Workers(RuleBasedStateMachine):
         if answer == "ack":
             self.run(delivery.ack())
             del self.left[item]
-            self.order.remove(item)
+            self.acknowledge(item)
             return
         self.run(delivery.nack(to_end=answer == "end"))
         self.left[item] += 1
         if answer == "end":
-            self.order.remove(item)
-            self.order.append(item)
+            self.disk.append((item, False))
+            self.acknowledge(item)
 
     @rule()
     def sync(self) -> None:
@@ -496,14 +503,17 @@ class Workers(RuleBasedStateMachine):
         """persist-queue gets some, from the oldest on; it also gets what was acknowledged out of order."""
         self.run(self.queue.close())
         old = persistqueue.Queue(self.folder.name, chunksize=self.chunksize, tempdir=self.folder.name)
+        passed = len(self.disk) - old.qsize()  # the tail has passed them
+        assert all(acked for _, acked in self.disk[:passed])
+        del self.disk[:passed]
         for _ in range(min(count, old.qsize())):
-            item = old.get(block=False)
-            if item in self.left:
+            item, acked = self.disk.pop(0)
+            assert old.get(block=False) == item
+            if not acked:
                 del self.left[item]
-                self.order.remove(item)
         old.put(self.next)
         old.task_done() if old.unfinished_tasks else None
-        self.order.append(self.next)
+        self.disk.append((self.next, False))
         self.left[self.next] = 0
         self.next += 1
         old.headf.close()
