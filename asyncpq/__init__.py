@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from asyncpq import fsync, serializers
 from asyncpq.checking import CheckReport, Damage, check
+from asyncpq.deadletters import DeadLetter, DeadLetters, dead_letters
+from asyncpq.deliveries import Delivery
 from asyncpq.errors import (
+    AlreadyAnswered,
     AsyncpqError,
     CorruptDatabase,
     CorruptQueue,
@@ -23,6 +26,7 @@ from asyncpq.errors import (
     DatabaseBusy,
     Empty,
     Full,
+    MixedUse,
     NotAQueue,
     NotInFlight,
     QueueClosed,
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlreadyAnswered",
     "AsyncQueue",
     "AsyncpqError",
     "CheckReport",
@@ -61,8 +66,12 @@ __all__ = [
     "CorruptRow",
     "Damage",
     "DatabaseBusy",
+    "DeadLetter",
+    "DeadLetters",
+    "Delivery",
     "Empty",
     "Full",
+    "MixedUse",
     "NotAQueue",
     "NotInFlight",
     "QueueClosed",
@@ -75,6 +84,7 @@ __all__ = [
     "WrongContext",
     "WrongSerializer",
     "check",
+    "dead_letters",
     "fsync",
     "repair",
     "serializers",

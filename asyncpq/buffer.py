@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.errors import CorruptRecord
-from asyncpq.layout import Position, chunk_name
+from asyncpq.layout import Position, chunk_name, following
 from asyncpq.serializers import Damaged, Torn
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ class ReadBuffer:
         self._recent: deque[bytes] = deque()
         self._recent_bytes = 0
         self.returned: list[Returned] = []  # handed out first
+        self.jumped = 0  # of those `got`: nobody got them
         self.epoch = 0  # positions of an earlier one mean nothing any more: the queue was cleared or compacted
         self._mark: Mark | None = None
 
@@ -299,6 +300,33 @@ class ReadBuffer:
         self._next_block()
         return self.record()
 
+    def take_record(self) -> tuple[Any, bytes]:
+        """Return the next item and its record, and move the cursor behind it: as `take`, of the files alone."""
+        block, at = self._block, self._at
+        if at < len(block):
+            try:
+                value, end = self._decode(block, at)
+            except (Torn, Damaged) as error:
+                raise self._unreadable(error) from error
+            record = block[at:end]
+            self._at = end
+        elif self._recent and not self._more:
+            record = self._recent[0]
+            value = self._load(record)
+            self._recent.popleft()
+            self._recent_bytes -= len(record)
+        else:
+            self._next_block()
+            return self.take_record()
+        self._advance(len(record))
+        return value, record
+
+    def at_hand(self) -> bytes:
+        """Return the bytes from the cursor on that are in memory: a part of its chunk, or one record."""
+        if self._at < len(self._block):
+            return self._block[self._at :]
+        return self._recent[0] if self._recent and not self._more else b""
+
     def drop(self, length: int) -> None:
         """Move the cursor behind the record of *length* bytes that `record` returned."""
         if self._at < len(self._block):
@@ -383,7 +411,69 @@ class ReadBuffer:
         """Move the cursor over *records* to *position*; nothing is in memory afterwards."""
         self.chunk, self.count, self.offset = position
         self.got += records
+        self.jumped += records
         self._block, self._at = b"", 0
         self._more.clear()
         self._recent.clear()
         self._recent_bytes, self._reach = 0, -1
+
+
+class SkippingBuffer(ReadBuffer):
+    """The same, for a directory in which some records are acknowledged although an older one is not.
+
+    They are never handed out, nor counted: the numbers are of the others alone, and the cursor never stays at one.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        serializer: Serializer,
+        chunksize: int,
+        tail: Position,
+        size: int,
+        acked: dict[Position, int],
+    ) -> None:
+        """Start at *tail*; *acked* has the lengths of the records to leave out."""
+        super().__init__(path, serializer, chunksize, tail, size - len(acked))
+        self._acked, self._last = acked, max(acked)
+        self._pass()
+
+    @property
+    def _skipping(self) -> bool:
+        return self.cursor <= self._last
+
+    def _pass(self) -> None:
+        while length := self._acked.get(self.cursor, 0):
+            if self._at + length <= len(self._block):
+                self._at += length
+                super()._advance(length)
+                self.got -= 1  # it is not counted
+            else:
+                super().jump(following(self.cursor, length, self._chunksize), 0)
+
+    def _advance(self, length: int, records: int = 1) -> None:
+        super()._advance(length, records)
+        self._pass()
+
+    def jump(self, position: Position, records: int) -> None:
+        """Move the cursor over *records* to *position*, and past what is acknowledged there."""
+        super().jump(position, records)
+        self._pass()
+
+    def added(self, record: bytes) -> None:
+        """Count a record that was stored."""
+        if self._skipping:
+            self.stored += 1  # not kept: it does not follow what is in memory
+        else:
+            super().added(record)
+
+    def added_many(self, records: Sequence[bytes]) -> None:
+        """Count records that were stored."""
+        if self._skipping:
+            self.stored += len(records)
+        else:
+            super().added_many(records)
+
+    def has(self, limit: int) -> bool:
+        """Return whether so many items can be taken together."""
+        return not self._skipping and super().has(limit)

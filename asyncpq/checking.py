@@ -179,7 +179,7 @@ def _report(files: OSFiles, dirfd: int, path: Path, seen: Foreseen, repaired: Fo
         size=info.size if info else None,
         tail=info.tail if info else START,
         head=info.head if info else START,
-        items=repaired.records,
+        items=repaired.records - repaired.acked,
         lost=report.lost,
         damage=tuple(damage),
         heals=report.messages,

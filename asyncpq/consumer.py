@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asyncpq.layout import Position
 
 
-class _NoItem(Exception):
+class NoItem(Exception):
     """A damaged record was set aside, or the queue was cleared: there is no item for this caller any more."""
 
 
@@ -46,11 +46,13 @@ class Consumer:
             skip: a damaged record is set aside, instead of raised.
         """
         self._engine, self._files, self._dirfd = engine, files, dirfd
+
         self._buffer, self._getters = engine.buffer, engine.getters
         self._serializer = engine.opened.serializer
         self._autosave, self._skip = autosave, skip
         self._is_async = self._serializer.is_async
         self._reading = asyncio.Lock()
+        self.used = False  # somebody waits, or waited, in turn
 
     # -- in turn --------------------------------------------------------------------------------------------
 
@@ -73,12 +75,13 @@ class Consumer:
 
     async def _in_turn(self, block: bool, timeout: float | None, use: Callable[[], Awaitable[Any]]) -> Any:
         """Wait for an item, then return what *use* makes of it; nobody else takes while it runs."""
+        self.used = True
         while True:
             await self._wait(block, timeout)
             try:
                 async with self._reading:
                     return await use()
-            except _NoItem:
+            except NoItem:
                 continue  # perhaps there is another item
             finally:
                 self._getters.release()
@@ -153,7 +156,7 @@ class Consumer:
         if self._engine.refusal is not None:
             raise self._engine.refusal()
         if self._buffer.ready < self._getters.promised:
-            raise _NoItem  # the queue was cleared meanwhile
+            raise NoItem  # the queue was cleared meanwhile
         try:
             if isinstance(reason, CorruptRecord):
                 raise reason
@@ -163,7 +166,7 @@ class Consumer:
                 raise
             await pass_over(self._engine)
             if self._buffer.ready < self._getters.promised:
-                raise _NoItem from None
+                raise NoItem from None
 
     async def _fill(self, ask: int) -> None:
         """Have a thread read what comes next.

@@ -17,10 +17,10 @@ import sys
 import time
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asyncpq import threads
-from asyncpq.buffer import ReadBuffer
+from asyncpq.buffer import ReadBuffer, SkippingBuffer
 from asyncpq.committer import Committer
 from asyncpq.errors import QueueClosed, QueueFailed, SyncFailed, WrongContext
 from asyncpq.lane import Lane, Request, forget, resolve, run
@@ -45,6 +45,23 @@ INF: Final = float("inf")
 monotonic = time.monotonic
 
 
+class Claims(Protocol):
+    """What hands items out to be acknowledged one by one, once it does."""
+
+    @property
+    def left(self) -> int:
+        """How many items are not acknowledged, or still to be handed out."""
+
+    def begun(self, group: list[Request]) -> None:
+        """A group's job begins: its acknowledgements become a tail, and notes."""
+
+    def mixed(self, call: str) -> Exception:
+        """Return the error for a *call* that belongs to get."""
+
+    def dropped_all(self) -> None:
+        """The queue was cleared."""
+
+
 class Engine:
     """An open queue; everything here belongs to the thread of its event loop."""
 
@@ -62,7 +79,10 @@ class Engine:
         self.loop, self.path, self.policy, self.opened = loop, path, policy, opened
         self.dirfd = dirfd
         self.log = Log(files, dirfd, path, opened, policy)
-        self.buffer = ReadBuffer(path, opened.serializer, opened.chunksize, opened.tail, opened.size)
+        begin = (path, opened.serializer, opened.chunksize, opened.tail, opened.size)
+        acked = opened.acks.acked
+        self.buffer = SkippingBuffer(*begin, acked) if acked else ReadBuffer(*begin)
+        self.claims: Claims | None = None  # once items are claimed, nobody gets
         self.always = policy.name == "always"
         self._in_lane = policy.name in ("always", "rollover")  # durable commits are part of the writing
         self.items: int | None = getattr(policy, "items", None)
@@ -77,7 +97,7 @@ class Engine:
 
         self.maxsize = 0
         self.pending = 0  # records on their way to the disk
-        self.unfinished = opened.size
+        self.unfinished = self._first = self.buffer.stored
         self.getters = Line(loop, lambda: self.ready)
         self.putters = Line(loop, lambda: self.room)
         self.joiners = Line(loop, lambda: INF if self.unfinished == 0 else 0)
@@ -133,7 +153,7 @@ class Engine:
                 self.buffer.added(record)
                 if self.getters.waiting:
                     self.getters.wake()
-                return self._written(began)
+                return self.written(began)
         self.pending += 1
         return self._lane.enqueue(Request(self.loop.create_future(), (record,)))
 
@@ -150,7 +170,7 @@ class Engine:
                 self.getters.wake()
                 if failed:
                     raise _partial(failed)
-                return self._written(began)
+                return self.written(began)
         self.pending += len(records)
         return self._lane.enqueue(Request(self.loop.create_future(), records, prefix=True))
 
@@ -165,7 +185,7 @@ class Engine:
     def _undurable(self) -> int:
         return distance(self.log.chunks.size, self.log.durable_head, self.log.chunks.head)
 
-    def _written(self, began: float) -> Yield | None:
+    def written(self, began: float) -> Yield | None:
         """Look after the time that an inline write took, and the deadline of what it wrote; say when to yield."""
         now = monotonic()
         if now - began > SLOW_WRITE:
@@ -196,6 +216,8 @@ class Engine:
         for request in group:
             if request.tail is not None and request.epoch != buffer.epoch:
                 request.tail = buffer.handed_out  # the place that was asked for was cleared meanwhile
+        if self.claims is not None:
+            self.claims.begun(group)
 
     def held(self, request: Request, taken: int) -> bool:
         """Keep a write waiting while too much is not durable; the committer lets it go on."""
@@ -223,8 +245,14 @@ class Engine:
             return group[0].job()
         records = [record for request in group for record in request.records]
         tail = next((request.tail for request in reversed(group) if request.tail is not None), None)
-        write = self.log.append_durably if self.always else self.log.append
-        failed = write(records, tail, prefix=group[0].prefix)
+        notes = b"".join([request.note for request in group])
+        if notes:
+            failed = self.log.append_noted(records, tail, notes, prefix=group[0].prefix, durably=self.always)
+        elif records or tail is not None:
+            write = self.log.append_durably if self.always else self.log.append
+            failed = write(records, tail, prefix=group[0].prefix)
+        else:
+            return {}
         if tail is not None:
             self.log.reclaim(min(self.autosaving, default=None))
         return failed
@@ -246,6 +274,8 @@ class Engine:
                 index += len(request.records)
             self.putters.wake()
         self.getters.wake()
+        if self.claims is not None:
+            self.trim()
         if self.draining:
             self.check_drained()
         self.orphaned()
@@ -270,6 +300,8 @@ class Engine:
             failed = {i - index: e for i, e in outcome.items() if index <= i < index + count}
             self._count(request.records, failed)
             error = _partial(failed) if failed else None
+        elif request.note and -1 in outcome:
+            error = outcome[-1]
         if request.settled is not None:
             request.settled(error)
         resolve(request.future, outcome if request.job else None, error)
@@ -335,7 +367,7 @@ class Engine:
                 if moved:
                     if settled is not None:
                         settled(None)
-                    return self._written(began)
+                    return self.written(began)
         return self._lane.enqueue(self._tail(settled))
 
     def commit_later(self) -> asyncio.Future[None]:
@@ -352,19 +384,22 @@ class Engine:
         Raises:
             ValueError: more calls than items.
         """
+        if self.claims is not None:
+            raise self.claims.mixed("task_done")
         if self.unfinished <= self.finishing:
             raise ValueError("task_done() called too many times: every item was already counted as done")
         self.finishing += 1
         if commit:
             try:
-                return self.commit_tail(self._finished)
+                return self.commit_tail(self.finished)
             except BaseException as error:
-                self._finished(error)
+                self.finished(error)
                 raise
-        self._finished(None)
+        self.finished(None)
         return None
 
-    def _finished(self, error: BaseException | None) -> None:
+    def finished(self, error: BaseException | None) -> None:
+        """Count an item as done, unless its commit failed; `finishing` was counted up before."""
         self.finishing -= 1
         if error is None:
             self.unfinished -= 1
@@ -376,6 +411,29 @@ class Engine:
         self.putters.wake()
         if self.draining:
             self.check_drained()
+
+    # -- claims ---------------------------------------------------------------------------------------------
+
+    def claim_from(self, claims: Claims, free: Callable[[], float]) -> None:
+        """From here on items are claimed; *free* says how many could be."""
+        self.claims = claims
+        self.getters = Line(self.loop, free)
+
+    def write(self, request: Request) -> asyncio.Future[Any]:
+        """Have *request* take part in the next write."""
+        return self._lane.enqueue(request)
+
+    def inline(self, now: float) -> bool:
+        """Whether the loop itself may write at *now*."""
+        return self._inline_limit > 0 and self._lane.idle and self._thread_until <= now < self._committer.due
+
+    def trim(self) -> None:
+        """Have the journal written anew, when it has become long."""
+        if self.log.acks.crowded and self.refusal is None:
+            if self._in_lane:
+                forget(self.in_lane(self.log.commit))
+            else:
+                self._committer.want_commit()
 
     # -- durable --------------------------------------------------------------------------------------------
 
@@ -416,7 +474,7 @@ class Engine:
             "size": self.ready,
             "unfinished": self.unfinished,
             "waiting_to_be_stored": self.pending,
-            "puts": self.buffer.stored - self.opened.size,
+            "puts": self.buffer.stored - self._first,
             "gets": self.buffer.got - len(self.buffer.returned),
             "commits": syncer.commits,
             "syncs": syncer.syncs,
@@ -446,7 +504,8 @@ class Engine:
     @property
     def drained(self) -> bool:
         """Whether nothing is left to get, nor on its way."""
-        return self.draining and self.ready == 0 and self.pending == 0
+        left = self.ready if self.claims is None else self.claims.left
+        return self.draining and left == 0 and self.pending == 0
 
     def check_drained(self) -> None:
         """Let go on who waits for an item that cannot come any more."""

@@ -6,7 +6,9 @@
       QueueClosed     closed or shut down                also asyncio.QueueShutDown (Python 3.13)
       QueueLocked     somebody else has the directory open
         DatabaseBusy    another program held the database's lock for too long
+      AlreadyAnswered a delivery was answered before, or its lease is over
       QueueFailed     a sync failed; reopen the queue
+      MixedUse        get and claim on one open queue    also RuntimeError
       WrongContext    another loop, another process      also RuntimeError
       NotInFlight     an answer to an item that this queue does not hold     also ValueError
       StorageError    the directory or database, or what lies in it
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import os
 
 __all__ = [
+    "AlreadyAnswered",
     "AsyncpqError",
     "CorruptDatabase",
     "CorruptQueue",
@@ -39,6 +42,7 @@ __all__ = [
     "DatabaseBusy",
     "Empty",
     "Full",
+    "MixedUse",
     "NotAQueue",
     "NotInFlight",
     "QueueClosed",
@@ -106,6 +110,27 @@ class QueueFailed(AsyncpqError):
         super().__init__(
             f"{path}: {cause}; this queue takes no more calls: close it, mend the disk, and open it again "
             f"(opening finds out what is stored)"
+        )
+
+
+class AlreadyAnswered(AsyncpqError):
+    """A delivery takes one answer; this one has it, or it was taken back."""
+
+    def __init__(self, answer: str) -> None:
+        """*answer* is what became of the delivery, as a participle."""
+        self.answer = answer
+        super().__init__(f"this delivery was {answer} already: it takes one answer, and the first one counts")
+
+
+class MixedUse(AsyncpqError, RuntimeError):
+    """get and claim were used on one open queue."""
+
+    def __init__(self, path: str | os.PathLike[str], call: str, other: str) -> None:
+        """*call* was refused, because of *other*."""
+        self.path, self.call, self.other = path, call, other
+        super().__init__(
+            f"{path}: {call}() cannot be used with {other}() on one open queue: one cursor stands for all that was "
+            f"got, so a task_done would also acknowledge items that are claimed; close it and open it anew"
         )
 
 

@@ -36,6 +36,9 @@ class Request:
     prefix: bool = False  # put_many: nothing is stored behind a record that was not
     job: Callable[[], Any] | None = None  # runs by itself, in the order of the lane
     settled: Callable[[Any], None] | None = None  # told of the outcome, cancelled or not
+    note: bytes = b""  # for the journal of acknowledgements
+    acks: Sequence[Any] = ()  # claims that are acknowledged; the owner makes tail and notes of them
+    stays: bool = False  # done whatever becomes of its caller
     last: bool = False  # closes the queue: is done whatever happened before
 
 
@@ -128,7 +131,7 @@ class Lane:
         size = records = 0
         while self._waiting and size <= GROUP_MAX:
             request = self._waiting[0]
-            if request.future.cancelled() and not request.last:
+            if request.future.cancelled() and not (request.last or request.stays):
                 self._owner.dropped(self._waiting.popleft())
                 continue
             alone = request.job is not None or request.prefix

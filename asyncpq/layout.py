@@ -4,6 +4,7 @@
     q00000    record record record ...
               ^tail              ^head    (chunk number, records before it, byte offset)
     q00001    ...
+    acked     what was acknowledged out of order (journal.py)
 
 While a queue is open, `info` is the *slot*, overwritten in place; every reader stops behind the record:
 

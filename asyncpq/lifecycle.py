@@ -194,12 +194,33 @@ class Lifecycle(Generic[E]):
         engine = self._engine
         if engine.failure is None:
             engine.refuse(engine.closed)
+        first = self._closing_first(engine)
+        if first is None:
+            self._close_engine(engine, closing)
+        else:
+            first.add_done_callback(lambda _: self._close(closing))
 
+    def _close_engine(self, engine: E, closing: asyncio.Future[None]) -> None:
         def done(closed: asyncio.Future[None]) -> None:
             error = closed.exception()
+            last = self._closing_last(engine)
+            if last is None:
+                ended(error)
+            else:
+                last.add_done_callback(lambda _: ended(error))
+
+        def ended(error: BaseException | None) -> None:
             resolve(closing, None, QueueFailed(self.path, error) if isinstance(error, OSError) else error)
 
         engine.close().add_done_callback(done)
+
+    def _closing_first(self, engine: E) -> asyncio.Future[None] | None:
+        """Begin what has to be done before the engine is closed; None: nothing has to be any more."""
+        return None
+
+    def _closing_last(self, engine: E) -> asyncio.Future[None] | None:
+        """Begin what has to be done when the engine is closed; None: nothing has to."""
+        return None
 
     async def __aenter__(self) -> Self:
         """Open the queue; when that is cancelled, it is closed again."""

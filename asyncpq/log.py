@@ -20,6 +20,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from asyncpq.ackfile import AckFile
 from asyncpq.chunks import Chunks
 from asyncpq.errors import SyncFailed
 from asyncpq.infofile import InfoFile
@@ -50,8 +51,9 @@ class Log:
         self.size = opened.size  # records from tail to head
         self.chunks = Chunks(files, dirfd, path, opened, keep_full=policy.name != "never")
         self._info = InfoFile(files, dirfd, opened, policy)
+        self.acks = AckFile(files, dirfd, opened.acks, closed=opened.report.closed)
         self._fields, self._overwrite = self._info.fields, self._info.overwrite
-        self.durable_head = opened.durable_head
+        self.durable_head, self._durable_tail = opened.durable_head, opened.durable_tail
         self.syncer = Syncer(files, dirfd)
         self._changed = not opened.report.closed and opened.info_length > 0  # since the last durable commit
         self._prepared = False  # info is ready for the first record
@@ -167,6 +169,22 @@ class Log:
         finally:
             self._release()
 
+    def note_now(self, note: bytes) -> bool:
+        """Note an acknowledgement, or an attempt that failed; False when a thread has to do it.
+
+        Raises:
+            OSError: nothing was changed.
+        """
+        if self.busy or not self._acquire(False):
+            return False
+        try:
+            if not self.acks.ready:
+                return False
+            self.acks.append(note)
+            return True
+        finally:
+            self._release()
+
     # -- for a worker thread ----------------------------------------------------------------------------------
 
     def append(
@@ -212,6 +230,42 @@ class Log:
                 self.tail = old_tail
                 self._undo(head)
                 self._unprepare(new)
+            raise
+        return failed
+
+    def append_noted(
+        self,
+        records: Sequence[bytes],
+        tail: Position | None,
+        notes: bytes,
+        *,
+        prefix: bool,
+        durably: bool,
+    ) -> dict[int, OSError]:
+        """Write *notes* to the journal, then do as `append`, or `append_durably`.
+
+        Returns:
+            As these; what became of the notes, where they did not fit, is under -1.
+        """
+        failed: dict[int, OSError] = {}
+        size = -1
+        with self._mutex:
+            try:
+                before = self.acks.size
+                self.chunks.names |= self.acks.append(notes)
+                size = before
+            except OSError as error:
+                failed[-1] = error
+        try:
+            if records or tail is not None:
+                write = self.append_durably if durably else self.append
+                failed |= write(records, tail, prefix=prefix)
+            if durably and self.acks.dirty:
+                self.commit()
+        except OSError:
+            if size >= 0:
+                with self._mutex:
+                    self.acks.undo(size)
             raise
         return failed
 
@@ -345,7 +399,7 @@ class Log:
         """
         self._refuse_retry()
         chunks = self.chunks
-        if not self._changed and not chunks.names:
+        if not self._changed and not chunks.names and not self.acks.dirty:
             return
         # What is full is not written any more: nobody has to keep out of the way while it is synced.
         self.sync_full()
@@ -353,6 +407,7 @@ class Log:
             full, chunks.full = chunks.full, {}
             cold, chunks.cold = chunks.cold, set()
             fd, dirty, names = chunks.fd, chunks.dirty, chunks.names
+            notes, changed = self.acks.begin_sync(), self._changed or names
             chunks.dirty = chunks.names = self._changed = False
             head, tail = chunks.head, self.tail
             self.busy = True
@@ -362,24 +417,34 @@ class Log:
             self.syncer.chunks((*full.values(), *((fd,) if dirty and fd >= 0 else ())), cold)
             if names:
                 self.syncer.names()
-            if self._info.exists or head != START:
+            if notes >= 0:
+                # Before info: a tail that is durable may stand on what they say.
+                self.syncer.timed(self.acks.sync, notes)
+            if changed and (self._info.exists or head != START):
                 with self._mutex:
                     # Commit: everything up to *head* is on the disk; now info may say so.
                     self._info.set_durable(head, tail)
                     self._write_info()
                     self._changed = chunks.dirty or chunks.head != head or self.tail != tail
                 self.syncer.timed(self._info.sync)
+                self._durable_tail = tail
+            self.acks.trim(self._durable_tail, self._mutex)
             self.durable_head = head
             self.syncer.commits += 1
         finally:
-            with self._mutex:
-                self.busy = False
-                chunks.synced()
-                self._close_all(full.values())
-                if fd >= 0 and chunks.fd == fd and not chunks.dirty:
-                    # An idle queue holds two descriptors: the directory and info.
-                    self._files.close(fd)
-                    chunks.fd = -1
+            self._end_commit(full.values(), fd)
+
+    def _end_commit(self, full: Iterable[int], fd: int) -> None:
+        """Give back the descriptors that were synced, and let writes to head chunk and info go on."""
+        chunks = self.chunks
+        with self._mutex:
+            self.busy = False
+            chunks.synced()
+            self._close_all(full)
+            if fd >= 0 and chunks.fd == fd and not chunks.dirty:
+                # An idle queue holds two descriptors: the directory and info.
+                self._files.close(fd)
+                chunks.fd = -1
 
     def sync_full(self) -> None:
         """Make the full chunks durable that wait for it; info is left alone.
@@ -450,6 +515,7 @@ class Log:
             return
         self.closed = True
         self._info.close()
+        self.acks.close()
         self.chunks.close()
         self._unlock()
         self._files.close(self._dirfd)
@@ -474,6 +540,7 @@ class Log:
                     self.syncer.chunks((*self.chunks.full.values(), *((self.chunks.fd,) * (self.chunks.fd >= 0))), ())
                 self._info.sync()
             self._info.close()
+            self.acks.close()
             self.chunks.close()
             self._files.close(self._dirfd)
 
@@ -488,6 +555,7 @@ class Log:
         self.closed = True
         with suppress(OSError):
             self._info.close()
+            self.acks.close()
             self.chunks.close()
             self._files.close(self._dirfd)
 

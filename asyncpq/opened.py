@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncpq.layout import START, Position
 
 if TYPE_CHECKING:
     from asyncpq.serializers import Serializer
 
-__all__ = ["Opened", "Recovery"]
+__all__ = ["Acks", "Failed", "Opened", "Recovery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,24 @@ class Recovery:
 
     def __bool__(self) -> bool:
         return bool(self.messages)
+
+
+class Failed(NamedTuple):
+    """How often an item was given back."""
+
+    attempts: int
+    first: float  # when it was handed out first: seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Acks:
+    """What the journal of acknowledgements says about the records from tail to head."""
+
+    there: bool = False  # there is a journal
+    size: int = 0  # bytes of whole notes in it
+    highest: Position = START  # the last position that it is about
+    acked: dict[Position, int] = field(default_factory=dict)  # done with; the length of the record in bytes
+    failed: dict[Position, Failed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +65,7 @@ class Opened:
     unsynced: tuple[int, ...] = ()  # chunks whose content may not be on the disk
     names_dirty: bool = False  # a name may have been made since the directory was synced
     report: Recovery = Recovery()
+    acks: Acks = Acks()
 
     @property
     def closed(self) -> bool:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from asyncpq import fsync as policies
 from asyncpq import serializers, upkeep
 from asyncpq.buffer import NeedsRead
+from asyncpq.claims import Claims
 from asyncpq.consumer import Consumer
+from asyncpq.deliveries import Claiming, Delivery
 from asyncpq.directory import check_tempdir
 from asyncpq.engine import Engine
-from asyncpq.errors import CorruptRecord, QueueClosed
+from asyncpq.errors import CorruptRecord, MixedUse, QueueClosed
 from asyncpq.files import FILES
 from asyncpq.lifecycle import Lifecycle
 from asyncpq.opened import Recovery
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
 
-class AsyncQueue(Lifecycle[Engine]):
+class AsyncQueue(Claiming, Lifecycle[Engine]):
     """A queue on the disk.
 
     The positional parameters and the methods are those of persist-queue's AsyncQueue, whose directories it goes on
@@ -48,6 +50,10 @@ class AsyncQueue(Lifecycle[Engine]):
         on_corrupt: str = "raise",
         inline_limit: int = 65536,
         lock: bool = True,
+        max_in_flight: int = 0,
+        lease: float | None = None,
+        max_attempts: int | None = None,
+        dead_letters: str | os.PathLike[str] | AsyncQueue | None = None,
     ) -> None:
         """Describe the queue; nothing is opened yet.
 
@@ -64,9 +70,15 @@ class AsyncQueue(Lifecycle[Engine]):
             on_corrupt: "raise", or "skip" to set a damaged record aside and go on.
             inline_limit: bytes that are written from the event loop itself; 0: everything in a thread.
             lock: False where the file system has no flock; then one opener is your own care.
+            max_in_flight: claims that may wait for their answer; 0: only the window bounds them.
+            lease: seconds after which a claim that nobody answered is given back; None: never.
+            max_attempts: failed attempts after which an item goes to the dead letters; None: no bound.
+            dead_letters: a directory, or a queue that is yours to close, for what failed too often, was rejected,
+                or cannot be decoded.
 
         Raises:
-            ValueError: an unknown policy or serializer, or a tempdir on another file system.
+            ValueError: an unknown policy or serializer, a tempdir on another file system, a number that cannot be
+                kept, or max_attempts without dead_letters.
             AttributeError: the serializer has no dump or load.
         """
         self.path = path
@@ -75,6 +87,13 @@ class AsyncQueue(Lifecycle[Engine]):
         self.fsync = policies.get(fsync)
         if on_corrupt not in ("raise", "skip"):
             raise ValueError(f"on_corrupt is 'raise' or 'skip', not {on_corrupt!r}")
+        if max_in_flight < 0 or not (lease is None or lease > 0) or not (max_attempts is None or max_attempts >= 1):
+            raise ValueError("max_in_flight is at least 0, lease above 0, max_attempts at least 1")
+        if max_attempts is not None and dead_letters is None:
+            raise ValueError("max_attempts needs dead_letters=, a directory or a queue for what failed so often")
+        self._claiming = (max_in_flight, lease, max_attempts)
+        self._letters = None if dead_letters is None else DeadQueue(dead_letters, self.fsync)
+        self._claims: Claims | None = None
         self.on_corrupt, self.inline_limit = on_corrupt, inline_limit
         self._repair, self._lock, self._maxsize = repair, lock, maxsize
         check_tempdir(FILES, path, tempdir)
@@ -284,6 +303,68 @@ class AsyncQueue(Lifecycle[Engine]):
         if engine.unfinished and await engine.joiners.wait(None):
             engine.joiners.release()
 
+    # -- claim ----------------------------------------------------------------------------------------------
+
+    async def claim(self, block: bool = True, timeout: float | None = None) -> Delivery:
+        """Return the next item as a delivery; it stays on the disk until `Delivery.ack`.
+
+        Any number of tasks may claim; each item is with one of them at a time.  What was not acknowledged comes again
+        when it is given back, when its lease is over, and when the queue is reopened.
+
+        Args:
+            block: False: raise Empty when there is none.
+            timeout: seconds to wait for one; None waits for ever.
+
+        Raises:
+            As `get`; Empty also where *max_in_flight*, or the window, is full.
+            MixedUse: get was used since the queue was opened.
+
+        Cancellation: the item goes to the next claim.
+        """
+        if timeout is not None and timeout < 0 and block:
+            raise ValueError("'timeout' must be a non-negative number")
+        claims, engine = self._claims, self._engine
+        if (
+            claims is None
+            or engine is None
+            or engine.loop is not get_running_loop()
+            or engine.refusal is not None
+            or engine.stopped
+        ):
+            claims = self._claim_from(await self._enter(getting=True))
+            engine = await self._enter(getting=True)
+        now = monotonic()
+        if now >= engine.turn.ends and engine.turn.over(now):
+            await YIELD
+        return claims.claim_now() or await claims.claim(block, timeout)
+
+    async def claim_many(self, max_items: int, timeout: float | None = None) -> list[Delivery]:
+        """Wait for one item, then claim what is there, up to *max_items*: as `claim`."""
+        if max_items < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items!r}")
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        return await self._claim_from(await self._enter(getting=True)).claim_many(max_items, timeout)
+
+    def _claim_from(self, engine: Engine) -> Claims:
+        """Claim from here on: a get is refused."""
+        if self._claims is None:
+            if self._consumer.used or engine.buffer.got > engine.buffer.jumped:
+                raise MixedUse(self.path, "claim", "get")
+            max_in_flight, lease, max_attempts = self._claiming
+            self._consumer = self._claims = Claims(
+                engine,
+                self._files,
+                engine.dirfd,
+                skip=self.on_corrupt == "skip",
+                max_in_flight=max_in_flight,
+                lease=lease,
+                max_attempts=max_attempts,
+                letters=self._letters,
+            )
+            self._direct = False
+        return self._claims
+
     # -- looking --------------------------------------------------------------------------------------------
 
     async def qsize(self) -> int:
@@ -357,3 +438,37 @@ class AsyncQueue(Lifecycle[Engine]):
         self._consumer = Consumer(
             engine, self._files, engine.dirfd, autosave=self.autosave, skip=self.on_corrupt == "skip"
         )
+
+    def _closing_first(self, engine: Engine) -> asyncio.Future[None] | None:
+        """Store dead letters that are on their way: theirs is another queue."""
+        if self._claims is None or self._claims.settled:
+            return None
+        return engine.loop.create_task(self._claims.settle())
+
+    def _closing_last(self, engine: Engine) -> asyncio.Future[None] | None:
+        """Close the dead letters, where they were opened here."""
+        if self._letters is None or not self._letters.is_open:
+            return None
+        return engine.loop.create_task(self._letters.close())
+
+
+class DeadQueue:
+    """Where the dead letters of a queue go: a queue of its own, opened with the first one, or the user's."""
+
+    def __init__(self, where: str | os.PathLike[str] | AsyncQueue, policy: policies.Policy) -> None:
+        """Open nothing yet."""
+        self._own = not isinstance(where, AsyncQueue)
+        self._queue = where if isinstance(where, AsyncQueue) else AsyncQueue(where, fsync=policy)
+        self.is_open = False
+
+    async def store(self, letter: dict[str, Any]) -> None:
+        """Store *letter*; durable, but under `never`."""
+        self.is_open = self._own
+        await self._queue.put(letter)
+        if self._queue.fsync.name != "never":
+            await self._queue.sync()
+
+    async def close(self) -> None:
+        """Close the queue, where it was opened here."""
+        self.is_open = False
+        await self._queue.close()

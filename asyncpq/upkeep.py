@@ -27,6 +27,8 @@ def clear(engine: Engine) -> asyncio.Future[None]:
     def settled(error: BaseException | None) -> None:
         if error is None:
             buffer.leave(log.chunks.head)
+            if engine.claims is not None:
+                engine.claims.dropped_all()
             engine.unfinished = engine.finishing
             engine.joiners.wake()
 

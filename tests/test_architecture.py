@@ -16,9 +16,10 @@ LAYERS: Final = [
     ("cli",),
     ("migrate",),
     ("asyncpq",),
-    ("repairing",),
+    ("repairing", "deadletters"),
     ("reader", "queue", "checking", "sqlite"),
     ("lifecycle",),
+    ("claims",),
     ("opening", "consumer", "producer"),
     ("upkeep",),
     ("engine",),
@@ -26,9 +27,10 @@ LAYERS: Final = [
     ("lane",),
     ("log",),
     ("recovery",),
-    ("buffer", "chunks", "infofile", "syncing", "directory", "waiting", "turn"),
+    ("buffer", "chunks", "infofile", "syncing", "directory", "waiting", "deliveries", "turn", "ackfile"),
     ("files", "threads"),
-    ("layout", "opened", "serializers", "fsync", "errors"),
+    ("journal",),
+    ("layout", "opened", "letters", "serializers", "fsync", "errors"),
 ]
 DEPTH: Final = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 PURE: Final = LAYERS[-1]

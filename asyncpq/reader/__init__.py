@@ -84,6 +84,7 @@ class QueueReader:
         self._unpickle = unpickle
         self._directory = Directory(self.path)
         self._last: View | None = None
+        self._acked: dict[Position, int] = {}  # out of order: left out, and not counted
 
     @property
     def serializer(self) -> str:
@@ -97,8 +98,9 @@ class QueueReader:
 
     @property
     def size(self) -> int:
-        """The number of items from tail to head."""
-        return max(0, layout.distance(self._view.chunksize, self._view.tail, self._view.head))
+        """The number of items from tail to head that are not acknowledged."""
+        view = self._view
+        return max(0, layout.distance(view.chunksize, view.tail, view.head) - len(self._acked))
 
     @property
     def tail(self) -> Position:
@@ -153,7 +155,9 @@ class QueueReader:
 
     async def refresh(self) -> None:
         """Look again; raises what open() raises, and QueueClosed when the reader is not open."""
-        self._last = await self._look()
+        view = await self._look()
+        self._acked = await asyncio.to_thread(self._directory.acked, view)
+        self._last = view
 
     async def close(self) -> None:
         """Give the directory back; an iteration that is under way ends with QueueClosed at its next chunk."""
@@ -186,14 +190,15 @@ class QueueReader:
             CorruptQueue: a chunk is gone that was not consumed.
         """
         await self.refresh()
-        view = self._view
+        view, acked = self._view, self._acked
         position, end = view.tail, view.head
         while place(position) < place(end):
             try:
                 async with aclosing(self._items(view, position)) as items:
                     async for record in items:
                         position = record.end
-                        yield record
+                        if record.position not in acked:
+                            yield record
                 position = self._next_chunk(view, position)
             except (CorruptRecord, FileNotFoundError) as error:
                 position = await self._moved_meanwhile(position, error) or end

@@ -19,8 +19,9 @@ import aiofiles
 
 from asyncpq import layout, serializers
 from asyncpq.errors import CorruptQueue, NotAQueue, QueueClosed, WrongSerializer
-from asyncpq.files import FILES
+from asyncpq.files import FILES, OSFiles
 from asyncpq.layout import Info, Mark, Position
+from asyncpq.recovery.acks import find_acked
 from asyncpq.serializers import Torn
 
 with suppress(ImportError):  # Windows has neither fcntl nor O_NOATIME
@@ -66,6 +67,16 @@ class View:
     @property
     def chunksize(self) -> int:
         return self.info.chunksize if self.info else 0
+
+
+class _Looking(OSFiles):
+    """Reads that leave the times of access alone."""
+
+    def open_read(self, dirfd: int, name: str) -> int:
+        return _traceless(super().open_read(dirfd, name))
+
+    def drop_cache(self, fd: int) -> None:
+        """Leave the cache alone: a writer may be using it."""
 
 
 class Directory:
@@ -116,6 +127,14 @@ class Directory:
         with self._lock:
             info = self._info()
             return Found(info, info == self._info(), self._sizes())
+
+    def acked(self, view: View) -> dict[Position, int]:
+        """The records from tail to head that are acknowledged, out of order."""
+        with self._lock:
+            try:
+                return find_acked(_Looking(), self._descriptor, view.serializer, list(view.sizes), view.tail, view.head)
+            except FileNotFoundError:
+                return {}
 
     def _info(self) -> bytes | None:
         try:

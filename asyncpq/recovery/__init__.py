@@ -10,6 +10,7 @@
     rewrite    those that are, in chunks that are right again   changes (repair=True)
     opening    all of it, in turn
     foreseeing all of it but the changes
+    acks       which notes of the journal are about records that are there
     skip       passes over a damaged record in a queue that is open
 
 A directory that was closed opens with a listing, one read of info and one look at the size of the head chunk.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from asyncpq import fsync
 from asyncpq.errors import CorruptQueue
 from asyncpq.layout import chunk_name
+from asyncpq.recovery.acks import load, match
 from asyncpq.recovery.chunks import Chunks
 from asyncpq.recovery.opening import Opening, full_names
 from asyncpq.recovery.rewrite import reported
@@ -29,6 +30,7 @@ class Foreseen:
     found: Found
     refusal: str | None  # why opening raises CorruptQueue; what is foreseen then is the repair
     verified: tuple[Verified, ...]
+    acked: int  # records that are acknowledged, out of order: get() leaves them out
     report: Recovery  # what opening, or the repair, would report
 
     @property
@@ -74,5 +76,9 @@ def foresee(
         verified = tuple(verify(one, chunks, found.serializer) for one in stretches(found.plan, chunks))
         aside = [f"{chunk_name(at.chunk)}.{at.offset}" for at in found.plan.copies]
         aside += [chunk_name(number) for number in found.plan.moves]
-        seen = Foreseen(found, refusal, verified, opening.report(found, tuple(aside)))
+        plan = found.plan
+        acked = 0
+        if found.journal and not plan.renames:
+            acked = len(match(load(files, dirfd), chunks, plan.tail, plan.head).acked)
+        seen = Foreseen(found, refusal, verified, acked, opening.report(found, tuple(aside)))
         return seen if seen.right or not repair else seen.repaired()

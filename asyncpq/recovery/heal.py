@@ -44,6 +44,16 @@ class NewInfo:
     slot: bool  # the new one may have bytes behind its record
 
 
+def write_all(files: Files, fd: int, data: bytes, offset: int = 0) -> None:
+    """Write *data* at *offset*; OSError where there is no room for all of it."""
+    done = 0
+    while done < len(data):
+        written = files.pwrite(fd, data[done:], offset + done)
+        if not written:
+            raise OSError(errno.ENOSPC, "no room to heal this queue")
+        done += written
+
+
 class Healer:
     """Changes the files of one directory."""
 
@@ -159,12 +169,7 @@ class Healer:
             offset += len(block)
 
     def _write(self, fd: int, data: bytes, offset: int) -> None:
-        done = 0
-        while done < len(data):
-            written = self._files.pwrite(fd, data[done:], offset + done)
-            if not written:
-                raise OSError(errno.ENOSPC, "no room to heal this queue", str(self._path))
-            done += written
+        write_all(self._files, fd, data, offset)
 
     # -- chunks -----------------------------------------------------------------------------------------
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import serializers
 from asyncpq.errors import CorruptQueue, NotAQueue, WrongSerializer
+from asyncpq.journal import JOURNAL, JOURNAL_TEMP
 from asyncpq.layout import INFO, INFO_MAX, INFO_TEMP, SLOT_SIZE, START, Listing, chunk_name, listing, new_fields
 from asyncpq.opened import Opened, Recovery
+from asyncpq.recovery import acks
 from asyncpq.recovery.chunks import Chunks
 from asyncpq.recovery.heal import Healer, NewInfo
 from asyncpq.recovery.plan import Hole, Plan, decide, fits, unchanged, without_info
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from asyncpq.files import Files
     from asyncpq.fsync import Policy
+    from asyncpq.journal import Note
     from asyncpq.serializers import Serializer
 
 SAMPLE: Final = 1024 * 1024  # bytes of the first chunk that tell its serializer
@@ -81,6 +84,8 @@ class Found:
     plan: Plan
     closed: bool  # as a close leaves it, or empty
     temp: bool  # there is a new info that was never finished
+    journal: bool = False  # there is a journal of acknowledgements
+    journal_temp: bool = False  # there is a shorter one that was never finished
 
 
 class Opening:
@@ -104,17 +109,41 @@ class Opening:
         else:
             plan = self._plan_without(state, chunks, serializer, given)
             closed = isinstance(state, Missing) and not numbers
-        return Found(serializer, state, chunks, plan, closed, INFO_TEMP in others)
+        return Found(
+            serializer, state, chunks, plan, closed, INFO_TEMP in others, JOURNAL in others, JOURNAL_TEMP in others
+        )
 
     def open(self, given: Serializer | None, there: Listing | None = None) -> Opened:
         """Do it."""
         found = self.find(given, there)
+        notes = self._notes(found)
         opened = self._carry_out(found)
         if self.repair and opened.info_length:
             opened = rewrite(self.files, self.dirfd, self.path, opened, self.policy)
+        if found.journal:
+            opened = self._with_acks(opened, notes)
         if opened.report:
             logger.warning("%s: %s", self.path, "; ".join(opened.report.messages))
         return opened
+
+    def _notes(self, found: Found) -> list[Note]:
+        """Return what the journal says, without what healing makes wrong: positions that are used again."""
+        if found.journal_temp:
+            self.files.unlink(self.dirfd, JOURNAL_TEMP)
+        if not found.journal:
+            return []
+        notes, plan = acks.load(self.files, self.dirfd), found.plan
+        return acks.drop_from(self.files, self.dirfd, notes, None if plan.renames else plan.head)
+
+    def _with_acks(self, opened: Opened, notes: list[Note]) -> Opened:
+        chunks = Chunks(
+            self.files, self.dirfd, opened.serializer, listing(self.files.list_dir(self.dirfd)).numbers, holes=False
+        )
+        found = acks.match(notes, chunks, opened.tail, opened.head)
+        size = acks.whole(self.files, self.dirfd)
+        # Whoever wrote it may have been killed before its name, and what it says, were durable.
+        dirty = opened.names_dirty or (size > 0 and not opened.closed)
+        return replace(opened, acks=replace(found, size=size), names_dirty=dirty)
 
     def _plan_readable(self, state: Readable, chunks: Chunks) -> tuple[Plan, bool]:
         closed = fits(state, chunks)

@@ -150,16 +150,12 @@ class SQLiteQueue(Lifecycle[Engine]):
         """Return what tells items apart, where none may be there twice."""
         return None
 
-    def _close(self, closing: asyncio.Future[None]) -> None:
-        if self._readers is None or self._engine is None:
-            super()._close(closing)
-            return
-        # First, so that the last connection is the one that writes: it leaves one file, without a log.
-        if self._engine.failure is None:
-            self._engine.refuse(self._engine.closed)
+    def _closing_first(self, engine: Engine) -> asyncio.Future[None] | None:
+        """Close the readers, so that the last connection is the one that writes: it leaves one file, without a log."""
+        if self._readers is None:
+            return None
         readers, self._readers = self._readers, None
-        self._closing_readers = asyncio.ensure_future(readers.close())
-        self._closing_readers.add_done_callback(lambda _: super(SQLiteQueue, self)._close(closing))
+        return engine.loop.create_task(readers.close())
 
     @property
     def maxsize(self) -> int:

@@ -48,6 +48,7 @@ GATE: Final = {
     "fdatasync: Syncer.chunks > Syncer._closed_chunk": Noticed(fsync.Never(), "syncs", XFS),
     "directory: Log.commit > Syncer.names": Noticed(ALWAYS, "puts", EXT4),
     "fdatasync: Log.commit > InfoFile.sync": Noticed(ALWAYS, "puts", EXT4),
+    "fdatasync: Log.commit > AckFile.sync": Noticed(ALWAYS, "acks out of order", XFS),
     # Healing.
     "fsync: Healer.carry_out > Healer._cut": Noticed(fsync.Rollover(), "killed while putting", EXT4),
     "directory: Healer.carry_out > Healer._create_head": Noticed(fsync.Rollover(), "killed while putting", EXT4),

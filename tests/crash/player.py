@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from asyncpq import AsyncQueue, serializers
+from asyncpq import AsyncQueue, Delivery, serializers
 from asyncpq.fsync import Policy
 from asyncpq.layout import chunk_number
+from asyncpq.queue import DeadQueue
 from asyncpq.serializers import Damaged, Serializer, Torn
 from tests.crash.check import Subject, item_of, old_serializer, scratch
 from tests.crash.old_writer import old_queue
@@ -23,6 +24,18 @@ from tests.crash.recorder import Recorder, Tree
 KEYS: Final = 64  # items that a script may put
 
 
+class Elsewhere(DeadQueue):
+    """Dead letters that are kept in memory: another directory, whose promises are its own."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.letters: list[dict[str, Any]] = []
+
+    async def store(self, letter: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        self.letters.append(letter)
+
+
 class Player:
     """One program: it puts items numbered from 0 on, of *length* characters."""
 
@@ -31,6 +44,7 @@ class Player:
         self._key = 0  # of the next item
         self._left: list[int] = []  # acknowledged, and not done with
         self._got: list[int] = []
+        self._claimed: list[Delivery] = []
         self.queue: AsyncQueue
 
     @property
@@ -49,6 +63,8 @@ class Player:
             fsync=subject.policy,
         )
         self.queue._files = self.recorder
+        self.queue._letters = Elsewhere()
+        self._claimed = []
         await self.queue.open()
 
     def after_old(self, before: OldPlay) -> None:
@@ -127,6 +143,31 @@ class Player:
         keys, self._got = self._got, []
         call = self.recorder.begun("done", keys)
         await self.queue.task_done()
+        self.recorder.acknowledged(call)
+
+    # -- claim ------------------------------------------------------------------------------------------------
+
+    async def claim(self, count: int = 1) -> None:
+        self._claimed += await self.queue.claim_many(count)
+
+    async def ack(self, *numbers: int) -> None:
+        """Acknowledge, at once, the deliveries with these numbers among those that are held."""
+        picked = [self._claimed[number] for number in numbers]
+        self._claimed = [delivery for delivery in self._claimed if delivery not in picked]
+        keys = [int(delivery.item.split(":")[0]) for delivery in picked]
+        call = self.recorder.begun("done", keys)
+        await asyncio.gather(*(delivery.ack() for delivery in picked))
+        self.recorder.acknowledged(call)
+        self._left = [key for key in self._left if key not in keys]
+
+    async def nack(self, number: int) -> None:
+        await self._claimed.pop(number).nack()
+
+    async def reject(self, number: int) -> None:
+        """Move to dead letters that are kept elsewhere."""
+        delivery = self._claimed.pop(number)
+        call = self.recorder.begun("done", [int(delivery.item.split(":")[0])])
+        await delivery.reject("no good")
         self.recorder.acknowledged(call)
 
     async def clear(self) -> None:

@@ -188,6 +188,68 @@ async def killed_between(p: Player) -> None:
     await p.task_done()
 
 
+async def acks_out_of_order(p: Player) -> None:
+    await p.put_many(5)
+    await p.claim(4)
+    await p.ack(1)
+    await p.ack(2)
+    await p.put()
+    await p.ack(0)
+    await p.sync()
+    await p.ack(0)
+    await p.claim(2)
+    await p.ack(0, 1)
+
+
+async def acks_and_reopening(p: Player) -> None:
+    await p.put_many(4)
+    await p.claim(4)
+    await p.ack(3)
+    await p.ack(1)
+    await p.reopen()
+    await p.claim(2)
+    await p.ack(1)
+    await p.put()
+    await p.killed_in(p.put(), 1)
+    await p.claim(1)
+    await p.ack(0)
+
+
+async def nacks(p: Player) -> None:
+    await p.put_many(4)
+    await p.claim(3)
+    await p.nack(1)
+    await p.ack(1)
+    await p.claim(1)
+    await p.nack(1)
+    await p.ack(0)
+    await p.reopen()
+    await p.claim(2)
+    await p.ack(1)
+    await p.nack(0)
+
+
+async def rejects(p: Player) -> None:
+    await p.put_many(4)
+    await p.claim(3)
+    await p.reject(1)
+    await p.reject(0)
+    await p.put()
+    await p.claim(2)
+    await p.reject(2)
+    await p.ack(0)
+
+
+async def killed_while_acknowledging(p: Player) -> None:
+    await p.put_many(5)
+    await p.claim(4)
+    await p.killed_in(p.ack(2), 1)
+    await p.claim(3)
+    await p.killed_in(p.ack(1), 2)
+    await p.clear()
+    await p.put()
+
+
 def old_session(p: OldPlayer) -> None:
     for _ in range(4):
         p.put()
@@ -242,6 +304,11 @@ SCRIPTS: Final = (
     Script("killed while padding", killed_while_padding),
     Script("killed while consuming", killed_while_consuming),
     Script("killed between", killed_between),
+    Script("acks out of order", acks_out_of_order),
+    Script("acks and reopening", acks_and_reopening),
+    Script("nacks", nacks),
+    Script("rejects", rejects),
+    Script("killed while acknowledging", killed_while_acknowledging),
 )
 
 BY_NAME: Final = {script.name: script for script in (*SCRIPTS, *OLD_SCRIPTS)}
