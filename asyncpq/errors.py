@@ -6,11 +6,11 @@
       QueueClosed     closed or shut down                also asyncio.QueueShutDown (Python 3.13)
       QueueLocked     somebody else has the directory open
         DatabaseBusy    another program held the database's lock for too long
-      AlreadyAnswered a delivery was answered before, or its lease is over
       QueueFailed     a sync failed; reopen the queue
       MixedUse        get and claim on one open queue    also RuntimeError
       WrongContext    another loop, another process      also RuntimeError
       NotInFlight     an answer to an item that this queue does not hold     also ValueError
+        AlreadyAnswered a delivery was answered before, or its lease is over
       StorageError    the directory or database, or what lies in it
         NotAQueue       this path holds no queue
         WrongSerializer written with another serializer
@@ -113,15 +113,6 @@ class QueueFailed(AsyncpqError):
         )
 
 
-class AlreadyAnswered(AsyncpqError):
-    """A delivery takes one answer; this one has it, or it was taken back."""
-
-    def __init__(self, answer: str) -> None:
-        """*answer* is what became of the delivery, as a participle."""
-        self.answer = answer
-        super().__init__(f"this delivery was {answer} already: it takes one answer, and the first one counts")
-
-
 class MixedUse(AsyncpqError, RuntimeError):
     """get and claim were used on one open queue."""
 
@@ -140,6 +131,15 @@ class WrongContext(AsyncpqError, RuntimeError):
 
 class NotInFlight(AsyncpqError, ValueError):
     """This queue does not hold the item: it was answered before, its lease ended, or it was never got here."""
+
+
+class AlreadyAnswered(NotInFlight):
+    """A delivery takes one answer; this one has it, or it was taken back."""
+
+    def __init__(self, answer: str) -> None:
+        """*answer* is what became of the delivery, as a participle."""
+        self.answer = answer
+        super().__init__(f"this delivery was {answer} already: it takes one answer, and the first one counts")
 
 
 class StorageError(AsyncpqError):

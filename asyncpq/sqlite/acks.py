@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
+from asyncpq.deliveries import Claiming, Delivery
 from asyncpq.errors import NotInFlight
 from asyncpq.sqlite import tables
 from asyncpq.sqlite.ackstore import AckStore, UniqueAckStore
 from asyncpq.sqlite.base import Options, SQLiteQueue, caller, check_timeout, row_number
+from asyncpq.sqlite.delivering import RowBackend
 from asyncpq.sqlite.listing import Raw
 from asyncpq.sqlite.tables import ACKED, FAILED, READY, UNACK
 from asyncpq.sqlite.unique import Unique
@@ -35,25 +38,32 @@ class InFlight:
     def __init__(self) -> None:
         """Hold none."""
         self._rows: dict[int, list[int]] = {}  # id() of an item, or of its raw dict -> rows, the oldest first
-        self._held: dict[int, tuple[Any, ...]] = {}  # row -> what is known by identity, and so kept alive
+        # row -> attempt, and what is known by identity, and so kept alive
+        self._held: dict[int, tuple[int, tuple[Any, ...]]] = {}
 
-    def add(self, row: int, *known: Any) -> None:
-        """*row* is in flight, known by its item and its raw dict."""
-        self._held[row] = known
+    def add(self, row: int, attempt: int, *known: Any) -> bool:
+        """*row* is in flight, known by its item and its raw dict; return whether it is so for the first time.
+
+        Whoever had it before has it no more: its lease is over.
+        """
+        new = not self.pop(row)
+        self._held[row] = attempt, known
         for value in known:
             self._rows.setdefault(id(value), []).append(row)
+        return new
 
     def find(self, item: Any) -> int | None:
         """Return the row that *item* itself was got from; None: it was not."""
         rows = self._rows.get(id(item))
         return rows[0] if rows else None
 
-    def pop(self, row: int) -> bool:
-        """Forget *row*; return whether it was there."""
-        known = self._held.pop(row, None)
-        if known is None:
+    def pop(self, row: int, attempt: int | None = None) -> bool:
+        """Forget *row*, unless it was got again since *attempt*; return whether it was there."""
+        held = self._held.get(row)
+        if held is None or attempt not in (None, held[0]):
             return False
-        for value in known:
+        del self._held[row]
+        for value in held[1]:
             rows = self._rows[id(value)]
             rows.remove(row)
             if not rows:
@@ -70,7 +80,7 @@ class InFlight:
         return len(self._held)
 
 
-class AckQueue(SQLiteQueue):
+class AckQueue(Claiming, SQLiteQueue):
     """What the acknowledged queues have in common.
 
     `get` marks the row as in flight.  It is given out again when it is given back (`nack`), when the queue that got
@@ -88,6 +98,8 @@ class AckQueue(SQLiteQueue):
         *,
         auto_resume: bool = True,
         lease: float | None = None,
+        max_in_flight: int = 0,
+        max_attempts: int | None = None,
         **options: Unpack[Options],
     ) -> None:
         """As `SQLiteQueue`, with leases.
@@ -100,6 +112,8 @@ class AckQueue(SQLiteQueue):
             auto_resume: opening gives out again what is in flight and held by no opener that is alive.
             lease: seconds after which an item that nobody answered is given out again; None: as long as the queue
                 that got it is open, and its process gives signs of life.
+            max_in_flight: items that may wait for their answer; claim waits for a place; 0: no bound.
+            max_attempts: claims after which an item that is given back is failed (status 9); None: no bound.
             options: see there.
         """
         super().__init__(path, name, serializer, auto_commit, **options)
@@ -107,7 +121,11 @@ class AckQueue(SQLiteQueue):
             raise ValueError("an ack queue deletes nothing at get, so auto_commit=False means nothing here")
         if lease is not None and not lease > 0:
             raise ValueError(f"lease must be above 0 seconds, or None, not {lease!r}")
+        if max_in_flight < 0 or not (max_attempts is None or max_attempts >= 1):
+            raise ValueError("max_in_flight is at least 0, max_attempts at least 1 or None")
         self.auto_resume, self.lease = auto_resume, lease
+        self._bounds = (max_in_flight, max_attempts)
+        self._backend: RowBackend
         self._items = InFlight()
 
     def _make_store(self, database: Database, sql: Statements, serializer: Serializer, owner: Owner) -> Store:
@@ -120,6 +138,8 @@ class AckQueue(SQLiteQueue):
         super()._started(engine)
         engine.lives = True
         engine.beat()
+        self._backend = RowBackend(engine, self._acks, partial(self._forget, engine), *self._bounds)
+        engine.lines.append(self._backend.places)
 
     @property
     def _acks(self) -> AckStore:
@@ -161,19 +181,53 @@ class AckQueue(SQLiteQueue):
         return self._hand_out(engine, row, raw, caller())
 
     def _hand_out(self, engine: Engine, row: Row, raw: bool, caller: Any) -> Any:
-        engine.outstanding += 1
+        given = Raw(pqid=row.id, data=row.item, timestamp=row.timestamp) if raw else row.item
+        engine.outstanding += self._items.add(row.id, row.attempt, given, *[row.item] * raw)
         if engine.maxsize > 0:
             engine.putters.wake()
-        if not raw:
-            self._items.add(row.id, row.item)
-            return row.item
-        given = Raw(pqid=row.id, data=row.item, timestamp=row.timestamp)
-        self._items.add(row.id, given, row.item)
         return given
 
     async def _task_done(self, caller: Any) -> None:
         """Do nothing: an item is done when it is answered."""
         await self._enter()
+
+    # -- claim ----------------------------------------------------------------------------------------------
+
+    async def claim(self, block: bool = True, timeout: float | None = None) -> Delivery:
+        """Return the next item as a delivery, which is answered by its own methods; else as `get`.
+
+        An item that was rejected, or failed *max_attempts* times, is kept with status 9 and its last error.
+
+        Raises:
+            As `get`; Empty also where *max_in_flight* are in flight.
+
+        Cancellation: the item goes to the next claim.
+        """
+        (delivery,) = await self._claim(1, block, timeout)
+        return delivery
+
+    async def claim_many(self, max_items: int, timeout: float | None = None) -> list[Delivery]:
+        """Wait for one item, then claim what is there, up to *max_items*: as `claim`."""
+        if max_items < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items!r}")
+        return await self._claim(max_items, True, timeout)
+
+    async def _claim(self, limit: int, block: bool, timeout: float | None) -> list[Delivery]:
+        engine = await self._enter(getting=True)
+        check_timeout(block, timeout)
+        backend, until = self._backend, None if timeout is None else engine.loop.time() + timeout
+        await backend.wait_for_place(block, timeout)
+        try:
+            left = None if until is None else max(0.0, until - engine.loop.time())
+            if self._bounds[0]:
+                limit = max(1, min(limit, self._bounds[0] - engine.outstanding - backend.places.promised + 1))
+            rows = await self._consumer.take(limit, block, left)
+            engine.outstanding += sum(self._items.add(row.id, row.attempt) for row in rows)
+        finally:
+            backend.places.release()
+        if engine.maxsize > 0:
+            engine.putters.wake()
+        return [backend.deliver(row) for row in rows]
 
     # -- answers --------------------------------------------------------------------------------------------
 
@@ -235,10 +289,11 @@ class AckQueue(SQLiteQueue):
             self._forget(engine, row)
             raise
         self._forget(engine, row)
+        self._backend.places.wake()
         return result
 
-    def _forget(self, engine: Engine, row: int) -> None:
-        if self._items.pop(row):
+    def _forget(self, engine: Engine, row: int, attempt: int | None = None) -> None:
+        if self._items.pop(row, attempt):
             engine.outstanding -= 1
             engine.wake()
 

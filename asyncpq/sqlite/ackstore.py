@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from asyncpq.errors import NotInFlight
 from asyncpq.sqlite.store import Store
-from asyncpq.sqlite.tables import READY, UNACK
+from asyncpq.sqlite.tables import FAILED, READY, UNACK
 from asyncpq.sqlite.unique import UniqueStore
 
 if TYPE_CHECKING:
@@ -30,20 +30,27 @@ class AckStore(Store):
         """Give out again what is in flight and held by nobody, as persist-queue leaves it; return how many."""
         return self._execute(self.sql.back_unowned, (now,)).rowcount
 
-    def answer(self, id: int, status: int) -> int:
-        """End the flight of row *id*.
+    def answer(self, id: int, status: int, attempt: int | None = None) -> int:
+        """End the flight of row *id*; *attempt*: only if it was not given out again since that one.
 
         Raises:
             NotInFlight: it is not held here.
         """
-        self._check_held(id)
+        self._check_held(id, attempt)
         self._execute(self.sql.set_status, (status, id))
         self._execute(self.sql.unclaim, (id,))
         return id
 
-    def nack(self, id: int, delay: float, to_end: bool, error: str | None) -> int:
+    def fail(self, id: int, error: str | None, attempt: int | None = None) -> int:
+        """End the flight of row *id*, as failed: as `answer`; its attempts and its last error are kept."""
+        self._check_held(id, attempt)
+        self._execute(self.sql.set_status, (FAILED, id))
+        self._execute(self.sql.let_go, (None, error, id))
+        return id
+
+    def nack(self, id: int, delay: float, to_end: bool, error: str | None, attempt: int | None = None) -> int:
         """Give row *id* back: as `answer`; return its id, which is a new one with *to_end*."""
-        self._check_held(id)
+        self._check_held(id, attempt)
         expires = time.time() + delay if delay else None
         self._execute(self.sql.let_go, (expires, error, id))
         if expires is None:
@@ -61,16 +68,16 @@ class AckStore(Store):
             self._execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (new, self.sql.table))
         return new
 
-    def _check_held(self, id: int) -> None:
+    def _check_held(self, id: int, attempt: int | None) -> None:
         row = self._execute(self.sql.status, (id,)).fetchone()
         if row is None or row[0] != UNACK:
             why = "there is no such row" if row is None else "it was answered or given back before, or its lease ended"
             raise NotInFlight(f"{self.database.path}: table {self.sql.table!r}, _id {id} is not in flight: {why}")
-        owner = self._execute(self.sql.owner_of, (id,)).fetchone()
-        if owner is not None and owner[0] not in (None, self.owner.id):
+        owner, attempts = self._execute(self.sql.owner_of, (id,)).fetchone() or (None, None)
+        if owner not in (None, self.owner.id) or attempt not in (None, attempts):
             raise NotInFlight(
-                f"{self.database.path}: table {self.sql.table!r}, _id {id} is in flight in another queue or process, "
-                f"which alone may answer it"
+                f"{self.database.path}: table {self.sql.table!r}, _id {id} was given out again, to another queue, "
+                f"process or worker, who alone may answer it"
             )
 
     def clear_answered(self, statuses: Sequence[int], limit: int | None, keep: int) -> int:
@@ -84,9 +91,15 @@ class AckStore(Store):
 class UniqueAckStore(UniqueStore, AckStore):
     """The same, with digests: of what is not answered."""
 
-    def answer(self, id: int, status: int) -> int:
+    def answer(self, id: int, status: int, attempt: int | None = None) -> int:
         """End the flight of row *id*; the same item may be put again."""
-        super().answer(id, status)
+        super().answer(id, status, attempt)
+        self._execute(self.sql.drop_key, (id,))
+        return id
+
+    def fail(self, id: int, error: str | None, attempt: int | None = None) -> int:
+        """End the flight of row *id*, as failed; the same item may be put again."""
+        super().fail(id, error, attempt)
         self._execute(self.sql.drop_key, (id,))
         return id
 

@@ -50,6 +50,8 @@ class AckOptions(Options, total=False):
 
     auto_resume: bool
     lease: float | None
+    max_in_flight: int
+    max_attempts: int | None
 
 
 class SQLiteQueue(Lifecycle[Engine]):

@@ -70,6 +70,7 @@ class Engine:
         self.getters = Line(loop, lambda: self.ready if self.known else INF)
         self.putters = Line(loop, lambda: self.room)
         self.joiners = Line(loop, lambda: INF if self.finished else 0)
+        self.lines = [self.getters, self.putters, self.joiners]
         self.draining = self.stopped = False
         self._undone: list[tuple[Callable[[Any], None], Any, int]] = []  # to be undone in the next transaction
 
@@ -89,10 +90,10 @@ class Engine:
     @property
     def finished(self) -> bool:
         """Whether nothing is stored, on its way, or got and not done."""
-        if self.pending or self.outstanding or self.taking:
+        if self.pending or self.taking:
             return False
-        # Where what is got stays in the table, only a count tells of what others hold.
-        return self.left == 0 if self.store.claims else self.known and self.ready == 0
+        # Where what is got stays in the table until it is done, a count tells all, also of what others hold.
+        return self.left == 0 if self.store.claims else self.known and self.ready == 0 and self.outstanding == 0
 
     def operate(self, operation: Operation) -> asyncio.Future[Any]:
         """Have *operation* run in the next transaction; return the future of its result."""
@@ -187,7 +188,7 @@ class Engine:
 
     def wake(self) -> None:
         """Let go on who can; and refuse those who cannot any more."""
-        for line in (self.getters, self.putters, self.joiners):
+        for line in self.lines:
             if line.waiting:
                 line.wake()
         if self.drained:
@@ -291,7 +292,7 @@ class Engine:
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Let everyone who waits, and every later call, get an error."""
         self.refusal = error
-        for line in (self.getters, self.putters, self.joiners):
+        for line in self.lines:
             line.refuse(error)
 
     def shut_down(self, *, immediate: bool) -> None:
@@ -300,8 +301,8 @@ class Engine:
         self.putters.refuse(self.closed)
         if immediate:
             self.stopped = True
-            self.getters.refuse(self.closed)
-            self.joiners.refuse(self.closed)
+            for line in self.lines:
+                line.refuse(self.closed)
         self.wake()
 
     @property

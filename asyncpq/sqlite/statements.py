@@ -140,7 +140,7 @@ class Statements:
             f"ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, "
             f"attempts = attempts + 1, first = coalesce(first, excluded.first) RETURNING attempts, first"
         )
-        self.owner_of = f"SELECT owner FROM {w.claims} WHERE id = ?"
+        self.owner_of = f"SELECT owner, attempts FROM {w.claims} WHERE id = ?"
         self.unclaim = f"DELETE FROM {w.claims} WHERE id = ?"
         self.let_go = f"UPDATE {w.claims} SET owner = NULL, expires = ?, error = ? WHERE id = ?"
         self.uncount = f"UPDATE {w.claims} SET owner = NULL, expires = NULL, attempts = attempts - 1 WHERE id = ?"
