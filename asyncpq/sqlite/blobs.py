@@ -56,10 +56,9 @@ def blobs(serializer: Serializer) -> Blobs:
     return _Records(serializer, None, None)
 
 
-def fitting(blob: bytes) -> str | None:
-    """Return the name of the only serializer that *blob* can be of; None: unsure."""
-    names = [name for name in ("pickle", "json", "msgpack", "cbor2") if _fits(name, blob)]
-    return names[0] if len(names) == 1 else None
+def fitting(blob: bytes) -> list[str]:
+    """Return the names of the serializers that *blob* can be of."""
+    return [name for name in ("pickle", "json", "msgpack", "cbor2") if _fits(name, blob)]
 
 
 def fits(serializer: Serializer, blob: bytes) -> bool:

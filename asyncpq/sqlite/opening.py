@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncpq import serializers, threads
 from asyncpq.errors import SyncFailed, WrongSerializer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from asyncpq.serializers import Serializer
     from asyncpq.sqlite.store import Store
     from asyncpq.sqlite.tables import Kind
+
+TELLING: Final = 100  # rows, at most, that are looked at to find the serializer out
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,24 @@ def _serializer(plan: Plan, database: Database, sql: Statements) -> Serializer:
     """Return the serializer asked for, or the one that the rows are of.
 
     Raises:
-        WrongSerializer: the first row is of another one.
+        WrongSerializer: the rows are of another one, or of one of several.
     """
-    row = database.execute(sql.rows.format("1"), (1,)).fetchone()
-    blob = None if row is None else row[1]
-    if not isinstance(blob, bytes):
-        return plan.serializer or serializers.get("pickle")
-    if plan.serializer is None:
-        return serializers.get(fitting(blob) or "pickle")
-    found = fitting(blob)
-    if found is not None and not fits(plan.serializer, blob):
-        raise WrongSerializer(database.path, plan.serializer.NAME, found)
-    return plan.serializer
+    found: list[str] = []
+    for row in database.execute(sql.rows.format("1"), (TELLING,)):
+        if not isinstance(row[1], bytes):
+            continue
+        names = fitting(row[1])
+        if plan.serializer is not None and len(names) == 1 and not fits(plan.serializer, row[1]):
+            raise WrongSerializer(database.path, plan.serializer.NAME, names[0])
+        found = found or names
+        if len(names) < 2:  # else it is as short as the number 1, and the next one may tell more
+            found = names
+            break
+    if plan.serializer is not None:
+        return plan.serializer
+    if len(found) > 1 and "pickle" not in found:
+        raise WrongSerializer(database.path, "pickle", None)
+    return serializers.get(found[0] if len(found) == 1 else "pickle")
 
 
 def open_engine(plan: Plan, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Engine]:

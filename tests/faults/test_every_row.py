@@ -1,15 +1,17 @@
-"""Every fault of persist-queue 1.1.0 that was found in its file queues and its packaging has a test here."""
+"""Every fault of persist-queue 1.1.0 that was found has a test here."""
 
 import ast
 import re
 from pathlib import Path
 from typing import Final
 
-# F: the file queue; A: its AsyncQueue; P: the package.
+# F: the file queue; A: its AsyncQueue; P: the package; S and Q: the sync and the async SQLite queues.
 IDS: Final = {
     *(f"f{number:02d}" for number in range(1, 34)),
     *(f"a{number:02d}" for number in range(1, 17)),
     *(f"p{number:02d}" for number in range(1, 4)),
+    *(f"s{number:02d}" for number in range(1, 28)),
+    *(f"q{number:02d}" for number in range(1, 10)),
     "f06b",
     "f07b",
     "a01b",
@@ -27,7 +29,7 @@ def functions(file: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 def ids(name: str) -> list[str]:
     """The ids that a test's name begins with."""
-    found = re.match(r"test((?:_[fap]\d\db?)+)_", name)
+    found = re.match(r"test((?:_[fapsq]\d\db?)+)_", name)
     return found[1].split("_")[1:] if found else []
 
 

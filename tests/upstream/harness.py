@@ -7,10 +7,11 @@ that come out are collected by pytest like any others, so that each test of thei
 
 import ast
 import inspect
+import unittest
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import pytest
@@ -61,12 +62,18 @@ def load(file: str, names: Mapping[str, object]) -> ModuleType:
 
 
 def counts(module: ModuleType) -> dict[str, int]:
-    """How many tests each test class of *module* has, before its parameters multiply them."""
-    return {
-        name: sum(method.startswith("test") for method in vars(value))
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and name.startswith("Test")
-    }
+    """How many tests each test class of *module* has, inherited ones too, before its parameters multiply them."""
+    return {name: len(tests(value)) for name, value in vars(module).items() if is_test_class(name, value)}
+
+
+def is_test_class(name: str, value: object) -> bool:
+    """Whether pytest collects *value*."""
+    return inspect.isclass(value) and (name.startswith("Test") or issubclass(value, unittest.TestCase))
+
+
+def tests(test_class: type) -> list[str]:
+    """The names of its tests."""
+    return [name for name in dir(test_class) if name.startswith("test")]
 
 
 def collected(module: ModuleType, classes: Iterable[str], exceptions: Mapping[str, str]) -> dict[str, Any]:
@@ -80,9 +87,17 @@ def collected(module: ModuleType, classes: Iterable[str], exceptions: Mapping[st
     for test, reason in exceptions.items():
         name, _, method = test.partition("::")
         of_class = getattr(module, name)
-        setattr(of_class, method, pytest.mark.xfail(strict=True, reason=reason)(getattr(of_class, method)))
+        own = copied(getattr(of_class, method))  # the class that it is inherited from has no exception by that
+        setattr(of_class, method, pytest.mark.xfail(strict=True, reason=reason)(own))
     fixtures = {name: value for name, value in vars(module).items() if is_fixture(value)}
     return fixtures | {name: getattr(module, name) for name in classes}
+
+
+def copied(function: FunctionType) -> FunctionType:
+    """The same function once more, without the marks of the first."""
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__, copy.__doc__ = function.__kwdefaults__, function.__doc__
+    return copy
 
 
 def is_fixture(value: object) -> bool:
