@@ -404,8 +404,8 @@ class SQLiteQueue(Lifecycle[Engine]):
     async def _listed(self, where: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
         engine = await self._enter()
         rows = await self._fetch(engine, engine.store.sql.rows.format(where), values)
-        loads = engine.store.blobs.loads
-        return [dict(zip(self.kind.shown, (row[0], loads(row[1]), *row[2:]), strict=True)) for row in rows]
+        loads = engine.store.loads
+        return [dict(zip(self.kind.shown, (row[0], loads(row), *row[2:]), strict=True)) for row in rows]
 
     async def _fetch(self, engine: Engine, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """Return the rows of a query, beside the writer where there is a file."""

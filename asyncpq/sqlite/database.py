@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import time
 from contextlib import suppress
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 MEMORY: Final = ":memory:"
 LOG_SIZE: Final = 4 * 1024 * 1024  # bytes; SQLite's own checkpoints keep the log at about that (1,000 pages)
 
-_BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
+_ERROR, _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 1, 5, 6, 8, 10, 11, 13, 14, 26
+_IOERR_SHMSIZE: Final = 4874  # no room for the index of the log, `<file>-shm`
+_OTHER_SCHEMA: Final = re.compile("^no such (table|column|index)|has no column|unsupported file format")
 
 
 def explained(error: sqlite3.Error, path: str, timeout: float) -> BaseException:
@@ -31,9 +34,9 @@ def explained(error: sqlite3.Error, path: str, timeout: float) -> BaseException:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (_BUSY, _LOCKED):
         return DatabaseBusy(path, timeout)
-    if code in (_CORRUPT, _NOTADB):
+    if code in (_CORRUPT, _NOTADB) or (code == _ERROR and _OTHER_SCHEMA.search(str(error))):
         return CorruptDatabase(path, f"SQLite says: {error}")
-    if code == _FULL:
+    if code == _FULL or getattr(error, "sqlite_errorcode", 0) == _IOERR_SHMSIZE:
         return OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}; make room, then try again", path)
     if code == _READONLY or (code == _CANTOPEN and _on_read_only_file_system(path)):
         why = "the database, or its file system, is read-only; make it writable, or copy the file"

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncpq.errors import CorruptRow
+from asyncpq.errors import CorruptDatabase, CorruptRow
 from asyncpq.serializers import Damaged
 from asyncpq.sqlite.frontier import Frontier
 from asyncpq.sqlite.tables import FAILED, READY
@@ -174,20 +174,29 @@ class Store:
 
     def peek(self) -> list[Row]:
         """Return the next free row, and leave it."""
-        for raw in self._execute(self.sql.front, (1,)).fetchall():
-            try:
-                return [Row(raw[0], self.blobs.loads(raw[1]), raw)]
-            except Damaged as error:
-                raise self._corrupt(raw, error) from error
-        return []
+        return [Row(raw[0], self.loads(raw), raw) for raw in self._execute(self.sql.front, (1,)).fetchall()]
+
+    def loads(self, raw: Raw) -> Any:
+        """Return the item of a row.
+
+        Raises:
+            CorruptRow: it cannot be read.
+        """
+        try:
+            return self.blobs.loads(raw[1])
+        except Damaged as error:
+            raise self._corrupt(raw, error) from error
 
     def _find(self, limit: int) -> list[Raw]:
         """Take rows as the mode says, without decoding or claiming them."""
         if self._frontier is not None:
             return self._find_unclaimed(limit)
         if limit == 1:
-            return self._execute(self.sql.take_one).fetchall()
-        found = self._execute(self.sql.take_many, (limit,)).fetchall()
+            found = self._execute(self.sql.take_one).fetchall()
+        else:
+            found = self._execute(self.sql.take_many, (limit,)).fetchall()
+        if not found and self._execute(self.sql.front, (1,)).fetchone():
+            raise CorruptDatabase(self.database.path, f"table {self.sql.table!r} has rows that are not at their place")
         kind = self.sql.kind
         found.sort(key=(lambda raw: (raw[3], raw[0])) if kind.priority else (lambda raw: raw[0]))
         return found[::-1] if kind.newest_first else found
