@@ -1,11 +1,11 @@
 """Persistent queues for asyncio, in the directory layout of persist-queue's file queue.
 
-from asyncpq import AsyncQueue
+    async with AsyncQueue("jobs") as queue:
+        await queue.put({"url": "https://example.org"})
+        job = await queue.get()
+        await queue.task_done()
 
-async with AsyncQueue("jobs") as queue:
-await queue.put({"url": "https://example.org"})
-job = await queue.get()
-await queue.task_done()
+The SQLite queues need the extra `sqlite`.
 """
 
 from importlib import import_module

@@ -1,11 +1,11 @@
 """What a worker holds of a queue that delivers at least once, whatever engine stores the items.
 
-claim ──> Delivery ──┬─ ack       done with
-                 ├─ nack      given back: in its place, later, or at the end
-                 └─ reject    to the dead letters
+    claim ──> Delivery ──┬─ ack       done with
+                         ├─ nack      given back: in its place, later, or at the end
+                         └─ reject    to the dead letters
 
-receive    async with: an ack when the block ends, else given back
-Deliveries async for: claims until the queue is closed, or shut down and empty
+`receive` is an ``async with``: an ack when the block ends, else the item is given back.  `deliveries` is an ``async
+for``: it claims until the queue is closed, or shut down and empty.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Persistent queues in SQLite databases, in the tables of persist-queue's: the extra `sqlite`.
 
-from asyncpq import AsyncSQLiteAckQueue
+    async with AsyncSQLiteAckQueue("jobs") as queue:
+        await queue.put({"url": "https://example.org"})
+        job = await queue.get()
+        await queue.ack(job)
 
-async with AsyncSQLiteAckQueue("jobs") as queue:
-await queue.put({"url": "https://example.org"})
-job = await queue.get()
-await queue.ack(job)
+What each class is for is said in docs/sqlite.md.
 """
 
 try:

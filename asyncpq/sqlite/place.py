@@ -1,9 +1,11 @@
 """Where the database of a queue is, and which table in it.  What exists wins.
 
-a directory          DIR/data.db, or db_file_name
-a file               the file
-neither              what persist-queue's class of that name makes: a file for the FIFO, FILO and unique queues,
-a directory for the others; a directory wherever db_file_name is given or the path ends with /
+    a directory   DIR/data.db, or db_file_name
+    a file        the file
+    neither       what persist-queue's class of that name makes: a file for the FIFO, FILO and unique queues,
+                  a directory for the others
+
+A directory is made, too, where db_file_name is given or the path ends with /.
 """
 
 from __future__ import annotations

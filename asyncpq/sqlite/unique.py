@@ -1,7 +1,9 @@
 """No item twice: the keys beside the table, and the classes mixed into the unique queues.
 
-put    the digest of the item's canonical form is looked up; the table's UNIQUE (data) is persist-queue's own rule
-ack    an answered row does not count any more; when its data comes again it gives way to the new row
+    put    the digest of the item's canonical form is looked up
+    ack    an answered row does not count any more; when its data comes again it gives way to the new row
+
+The table's UNIQUE (data) is persist-queue's own rule, and holds too.
 """
 
 from __future__ import annotations
