@@ -1,6 +1,7 @@
 """AsyncQueue as a blocking queue with the signature of persist-queue's Queue, for the tests of that class."""
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Coroutine
@@ -17,6 +18,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.closing: set[asyncio.Task[None]] = set()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
 
@@ -24,8 +26,17 @@ class Loop:
         """What *work* returns or raises, run in the loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
+    def close(self, queue: Any) -> None:
+        """Close *queue*, from whatever thread, and keep it until then: it would warn if it were collected before."""
+        if threading.current_thread() is self.thread:  # the garbage collector may run anywhere
+            self.closing.add(closing := self.loop.create_task(queue.close()))  # stop() waits for it
+            closing.add_done_callback(self.closing.discard)
+        else:
+            self.run(queue.close())
+
     def stop(self) -> None:
         """No work is left running, and the thread and the loop's files are gone."""
+        gc.collect()  # what would be collected in the loop's thread while it stops could not be closed any more
         self.run(self._finish())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
@@ -40,6 +51,8 @@ class Queue:
     """Forwards each call to an AsyncQueue in the loop that a fixture has set."""
 
     loop: ClassVar[Loop]
+    # Not to be collected in one go with this face, whose destructor closes it.
+    _alive: ClassVar[set[AsyncQueue]] = set()
     _opened: ClassVar[WeakValueDictionary[str, "Queue"]] = WeakValueDictionary()
 
     def __init__(
@@ -63,6 +76,7 @@ class Queue:
         self._queue = AsyncQueue(path, maxsize, chunksize, tempdir, serializer, autosave)
         self.loop.run(self._queue.__aenter__())
         self._closed = False
+        self._alive.add(self._queue)
         self._opened[os.path.realpath(path)] = self
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
@@ -97,10 +111,8 @@ class Queue:
         if self._closed:
             return
         self._closed = True
-        if threading.current_thread() is self.loop.thread:  # the garbage collector may run anywhere
-            self.loop.loop.create_task(self._queue.close())  # Loop.stop waits for it
-        else:
-            self.loop.run(self._queue.close())
+        self.loop.close(self._queue)
+        self._alive.discard(self._queue)
 
     def __del__(self) -> None:
         self.close()

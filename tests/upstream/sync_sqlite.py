@@ -1,7 +1,7 @@
 """The SQLite queues as blocking queues with the signatures of persist-queue's sync classes, for the tests of those."""
 
+import gc
 import os
-import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
@@ -23,6 +23,7 @@ class SQLiteBase:
 
     loop: ClassVar[Loop]
     face_of: ClassVar[Any]
+    _alive: ClassVar[set[Any]] = set()  # not to be collected in one go with this face, whose destructor closes it
     _open: ClassVar[WeakSet[Any]] = WeakSet()
 
     @classmethod
@@ -31,6 +32,7 @@ class SQLiteBase:
         """All queues live in one loop, and none is left open: the traceback of a test that fails keeps its queue."""
         cls.loop = Loop()
         yield
+        gc.collect()
         for queue in list(cls._open):
             queue.close()
         cls.loop.stop()
@@ -54,6 +56,7 @@ class SQLiteBase:
         )
         self.loop.run(self._queue.__aenter__())
         self._closed = False
+        self._alive.add(self._queue)
         self._open.add(self)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -112,10 +115,8 @@ class SQLiteBase:
         if self._closed:
             return
         self._closed = True
-        if threading.current_thread() is self.loop.thread:  # the garbage collector may run anywhere
-            self.loop.loop.create_task(self._queue.close())  # Loop.stop waits for it
-        else:
-            self._run(self._queue.close())
+        self.loop.close(self._queue)
+        self._alive.discard(self._queue)
 
     def __del__(self) -> None:
         self.close()
