@@ -3,14 +3,18 @@
 import asyncio
 import gc
 import os
+import re
 import threading
 from collections.abc import Coroutine
-from typing import Any, ClassVar, TypeVar
+from concurrent.futures import Future
+from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from asyncpq import AsyncQueue
 
 T = TypeVar("T")
+
+WORKERS: Final = re.compile(r"asyncpq|.*_connection_worker_thread")  # the threads of the queues, and of aiosqlite
 
 
 class Loop:
@@ -18,7 +22,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.closing: set[asyncio.Task[None]] = set()
+        self.closing: set[Future[None]] = set()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
 
@@ -27,9 +31,13 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def close(self, queue: Any) -> None:
-        """Close *queue*, from whatever thread, and keep it until then: it would warn if it were collected before."""
-        if threading.current_thread() is self.thread:  # the garbage collector may run anywhere
-            self.closing.add(closing := self.loop.create_task(queue.close()))  # stop() waits for it
+        """Close *queue*, from whatever thread, and keep it until then: it would warn if it were collected before.
+
+        The garbage collector may run anywhere, also in a thread that the close itself needs: there nobody waits.
+        """
+        if threading.current_thread() is self.thread or WORKERS.match(threading.current_thread().name):
+            closing = asyncio.run_coroutine_threadsafe(queue.close(), self.loop)
+            self.closing.add(closing)
             closing.add_done_callback(self.closing.discard)
         else:
             self.run(queue.close())
@@ -37,6 +45,8 @@ class Loop:
     def stop(self) -> None:
         """No work is left running, and the thread and the loop's files are gone."""
         gc.collect()  # what would be collected in the loop's thread while it stops could not be closed any more
+        for closing in list(self.closing):
+            closing.result()
         self.run(self._finish())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
