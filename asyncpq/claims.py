@@ -198,10 +198,11 @@ class Claims(Consumer):
         """Hand out what was given back first."""
         claim = self._buffer.returned[0]
         assert isinstance(claim, Claim)
+        self._unpark(claim)
         if claim.record is None:
-            claim.record = await self._read(claim)
-        else:
-            self._kept -= claim.length
+            claim.record = await self._engine.run(lambda: self._read(claim))
+            if self._engine.refusal is not None:
+                raise self._engine.refusal()
         if self._is_async:
             item = await self._serializer.aloads(claim.record)  # type: ignore[attr-defined]  # where is_async
         else:
@@ -209,12 +210,10 @@ class Claims(Consumer):
         self._buffer.returned.remove(claim)
         return self._hand_out(claim, item)
 
-    async def _read(self, claim: Claim) -> bytes:
+    def _read(self, claim: Claim) -> bytes:
+        """Read its record again, in a worker thread."""
         start, end = claim.position, (claim.position.chunk, claim.position.offset + claim.length)
-        blocks = await self._engine.run(lambda: read_blocks(self._files, self._dirfd, start, end, claim.length))
-        if self._engine.refusal is not None:
-            raise self._engine.refusal()
-        return bytes(blocks[0].data)
+        return bytes(read_blocks(self._files, self._dirfd, start, end, claim.length)[0].data)
 
     def _unclaim(self, delivery: Delivery) -> None:
         """Put back what was never seen."""
@@ -240,7 +239,7 @@ class Claims(Consumer):
         self._engine.finishing += 1
         return self._ack(claim, delivery)
 
-    def _ack(self, claim: Claim, delivery: Delivery) -> Awaitable[Any] | None:
+    def _ack(self, claim: Claim, delivery: Delivery | None) -> Awaitable[Any] | None:
         engine = self._engine
         claim.state = ACKING
         began = monotonic()
@@ -329,26 +328,32 @@ class Claims(Consumer):
         claim.attempts += 1
         if self._letters is not None and self._max_attempts and claim.attempts >= self._max_attempts:
             return self._bury(claim, delivery, error)
-        if to_end:
-            return self._to_end(claim, delivery, delay)
+        if to_end and not delay:
+            return self._to_end(claim, delivery)
         assert claim.record is not None
         note = failed_note(claim.position, claim.record, claim.attempts, claim.first)
         self.in_flight -= 1
         delivery.settled = True
-        self._later(claim, delay)
+        if delay:
+            self._later(claim, delay, to_end)
+        else:
+            self._return(claim)
         return self._note(note)
 
-    def _later(self, claim: Claim, delay: float) -> None:
-        if delay <= 0:
-            self._return(claim)
-            return
+    def _later(self, claim: Claim, delay: float, to_end: bool) -> None:
         claim.state = WAITING
         self._park(claim)
         self._delayed += 1
 
         def due() -> None:
-            if claim.state == WAITING:
-                self._delayed -= 1
+            if claim.state != WAITING:
+                return
+            self._delayed -= 1
+            if to_end and self._engine.refusal is None:
+                self._unpark(claim)
+                self.in_flight += 1
+                self._to_end(claim, None)
+            else:
                 self._in_line(claim)
 
         self._engine.loop.call_later(delay, due)
@@ -369,6 +374,10 @@ class Claims(Consumer):
         else:
             self._kept += claim.length
 
+    def _unpark(self, claim: Claim) -> None:
+        if claim.record is not None:
+            self._kept -= claim.length
+
     def _note(self, note: bytes) -> Awaitable[Any] | None:
         engine = self._engine
         began = monotonic()
@@ -381,15 +390,17 @@ class Claims(Consumer):
                 raise engine.fail(error) from error
         return engine.write(Request(engine.loop.create_future(), note=note, stays=True))
 
-    def _to_end(self, claim: Claim, delivery: Delivery, delay: float) -> Awaitable[Any]:
-        """Store the record anew; when that is committed, acknowledge the old one."""
-        engine, record = self._engine, claim.record
-        assert record is not None
+    def _to_end(self, claim: Claim, delivery: Delivery | None) -> Awaitable[Any]:
+        """Store the record anew; when that is durable, but under `never`, acknowledge the old one."""
+        engine = self._engine
         claim.state = MOVING
         placed: list[Position] = []
 
         def job() -> None:
+            if claim.state == GONE:  # cleared before its turn came
+                return
             log = engine.log
+            record = claim.record = claim.record or self._read(claim)
             position = log.chunks.head
             write = log.append_durably if engine.always else log.append
             for error in write((record,), None).values():
@@ -399,18 +410,23 @@ class Claims(Consumer):
             placed.append(position)
 
         def settled(error: BaseException | None) -> None:
-            if claim.state == GONE:
+            if error is not None or not placed:
                 return
-            if error is not None:
-                return
+            assert claim.record is not None
             self._history[placed[0]] = Failed(claim.attempts, claim.first)
             engine.unfinished += 1
-            self._buffer.added(record)
+            self._buffer.added(claim.record)
             self._getters.wake()
 
-        return self._move(engine.in_lane(job, settled), claim, delivery)
+        return self._move(self._stored_anew(engine.in_lane(job, settled)), claim, delivery)
 
-    async def _finish_move(self, moving: Awaitable[Any], claim: Claim, delivery: Delivery) -> None:
+    async def _stored_anew(self, storing: Awaitable[Any]) -> None:
+        await storing
+        # The old record may have been durable for long: its end must not get to the disk before the new one.
+        if self._engine.policy.name in ("rollover", "interval"):
+            await self._engine.sync()
+
+    async def _finish_move(self, moving: Awaitable[Any], claim: Claim, delivery: Delivery | None) -> None:
         try:
             await moving
         except BaseException:
@@ -426,7 +442,7 @@ class Claims(Consumer):
         if (waiting := self._ack(claim, delivery)) is not None:
             await waiting
 
-    def _move(self, moving: Awaitable[Any], claim: Claim, delivery: Delivery) -> asyncio.Future[Any]:
+    def _move(self, moving: Awaitable[Any], claim: Claim, delivery: Delivery | None) -> asyncio.Future[Any]:
         """Acknowledge *claim* once it is somewhere else.  Goes on when its caller is cancelled."""
         task = self._engine.loop.create_task(self._finish_move(moving, claim, delivery))
         self._moves.add(task)

@@ -93,7 +93,7 @@ class Delivery:
 
         Args:
             delay: seconds until it is handed out again; forgotten when the queue is closed.
-            to_end: behind all others, instead of before those that are newer.
+            to_end: behind all others, instead of before those that are newer; after the *delay*, where there is one.
             error: why; kept with a dead letter.
 
         Raises:

@@ -1,6 +1,7 @@
 """At least once: every item is acknowledged, and none again after its acknowledgement returned."""
 
 import asyncio
+import contextlib
 import errno
 import tempfile
 from collections.abc import AsyncIterator
@@ -172,6 +173,37 @@ async def test_an_item_goes_to_the_end_on_request(tmp_path: Path) -> None:
         assert queue.stats()["unfinished"] == 3
     async with AsyncQueue(tmp_path) as queue:
         assert [(d.item, d.attempt) for d in await queue.claim_many(3)] == [(1, 1), (2, 1), (0, 2)]
+
+
+async def test_an_item_goes_to_the_end_after_a_delay(tmp_path: Path) -> None:
+    async with holding(tmp_path, 3) as queue:
+        await (await queue.claim()).nack(delay=0.01, to_end=True)
+        found = [await queue.claim(timeout=5) for _ in range(3)]
+        assert [(delivery.item, delivery.attempt) for delivery in found] == [(1, 1), (2, 1), (0, 2)]
+        await asyncio.gather(*(delivery.ack() for delivery in found))
+        await queue.join()
+    async with AsyncQueue(tmp_path) as queue:
+        assert await queue.empty()
+
+
+async def test_a_delay_that_a_close_cuts_short_leaves_the_item_in_its_place(tmp_path: Path) -> None:
+    async with holding(tmp_path, 2) as queue:
+        await (await queue.claim()).nack(delay=3600, to_end=True)
+        assert (await queue.claim()).item == 1
+    assert await rest(tmp_path) == [0, 1]
+
+
+async def test_clear_drops_what_is_on_its_way_to_the_end(tmp_path: Path) -> None:
+    async with holding(tmp_path, 3) as queue:
+        first = await queue.claim()
+        clearing = asyncio.ensure_future(queue.clear())
+        await asyncio.sleep(0)
+        with contextlib.suppress(AlreadyAnswered):
+            await first.nack(to_end=True)
+        await clearing
+        await queue.put(7)
+        assert (await queue.claim()).item == 7
+    assert await rest(tmp_path) == [7]
 
 
 async def test_an_item_comes_later_on_request(tmp_path: Path) -> None:

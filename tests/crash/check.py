@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +29,13 @@ from asyncpq.opening import open_files, release
 from asyncpq.serializers import Serializer
 from tests.crash.contents import BLOCK, Content
 from tests.crash.models import State
-from tests.crash.operations import Operation, Sync, SyncDir
-from tests.crash.promises import Place, Promise
+from tests.crash.operations import Operation, Place, Sync, SyncDir
+from tests.crash.promises import Promise
 from tests.crash.recorder import Recorder, Tree
 
 MEMORY: Final = Path("/dev/shm")
 ASK: Final = 256 * 1024  # bytes read at a time
+DEAD: Final = "dead"  # the directory of the dead letters, below the base
 
 
 def scratch() -> Path:
@@ -64,6 +65,8 @@ class Outcome:
     """What came of opening and draining one state."""
 
     keys: list[int] = field(default_factory=list)
+    at: list[Place] = field(default_factory=list)  # where the record of each lies
+    dead: list[int] = field(default_factory=list)  # items among the dead letters
     wrong: list[str] = field(default_factory=list)  # delivered, and never put
     error: Exception | None = None
     size: int = 0
@@ -73,6 +76,9 @@ class Outcome:
     healing: list[Operation] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)  # I0, I6, I7
     repaired: Outcome | None = None
+
+
+Places = Mapping[int, Sequence[Place]]  # where each item was written
 
 
 class Checker:
@@ -130,20 +136,41 @@ class Checker:
             found.acked = len(opened.acks.acked)
             found.size = opened.size - found.acked
             found.stored_size = self._size_in_info(path) - found.acked
-            for item in drained(files, dirfd, path, opened):
-                self._count(found, item)
+            for place, item in drained(files, dirfd, path, opened):
+                self._count(found, item, place)
         except Exception as error:
             found.error = error
         finally:
             release(files, dirfd)
+        if (base / DEAD).is_dir():
+            self._read_dead(files, base / DEAD, found)
         return found
 
-    def _count(self, found: Outcome, item: Any) -> None:
+    def _count(self, found: Outcome, item: Any, place: Place = (0, 0)) -> None:
         key = self._items.get(item) if isinstance(item, str) else None
         if key is None:
             found.wrong.append(repr(item)[:60])
         else:
             found.keys.append(key)
+            found.at.append(place)
+
+    def _read_dead(self, files: Recorder, path: Path, found: Outcome) -> None:
+        """Open the dead letters, too: what is not in the queue must be there."""
+        try:
+            found.dead = list(self._dead(files, path, repair=False))
+        except CorruptQueue:
+            found.dead = list(self._dead(Recorder(path.parent), path, repair=True))
+
+    def _dead(self, files: Recorder, path: Path, *, repair: bool) -> Iterator[int]:
+        policy = self._subject.policy
+        dirfd, opened = open_files(
+            files, path, serializer=None, chunksize=100, policy=policy, repair=repair, lock=False
+        )
+        try:
+            for _, letter in drained(files, dirfd, path, opened):
+                yield self._items[self._subject.serializer.loads(letter["record"])]
+        finally:
+            release(files, dirfd)
 
     def _size_in_info(self, path: Path) -> int:
         try:
@@ -178,8 +205,9 @@ class Checker:
         except Exception as error:
             found.complaints.append(f"I7: persist-queue: {error!r}")
             return
-        keys = [key for key in seen.keys if key in found.keys] if found.acked else seen.keys
-        if (keys, seen.wrong) != (found.keys, found.wrong) or len(seen.keys) != len(found.keys) + found.acked:
+        rest = iter(seen.keys)
+        fits = all(key in rest for key in found.keys)  # in this order, and between them what is acknowledged
+        if not fits or seen.wrong != found.wrong or len(seen.keys) != len(found.keys) + found.acked:
             found.complaints.append(f"I7: persist-queue gets {seen.keys}, asyncpq {found.keys}")
 
     def _old_reader(self, base: Path) -> Iterator[Any]:
@@ -207,19 +235,20 @@ class _OldReader(Queue):
     tailf: Any = None
 
 
-def drained(files: Recorder, dirfd: int, path: Path, opened: Opened) -> Iterator[Any]:
-    """The items, read as the engine reads them."""
+def drained(files: Recorder, dirfd: int, path: Path, opened: Opened) -> Iterator[tuple[Place, Any]]:
+    """The items and where they lie, read as the engine reads them."""
     begin = (path, opened.serializer, opened.chunksize, opened.tail, opened.size)
     buffer = SkippingBuffer(*begin, opened.acks.acked) if opened.acks.acked else ReadBuffer(*begin)
     end = opened.head.chunk, opened.head.offset
     while buffer.ready:
+        place = buffer.cursor.chunk, buffer.cursor.offset
         try:
             item = buffer.take()
         except NeedsRead as need:
             blocks = read_blocks(files, dirfd, buffer.cursor, end, need.ask)
             buffer.fill(buffer.cursor, blocks, None)
         else:
-            yield item
+            yield place, item
 
 
 def build(state: State, base: Path) -> None:
@@ -272,9 +301,9 @@ def claims(subject: Subject, model: str) -> Claims:
     return Claims(kept, kept, subject.policy.name == "always")
 
 
-def violations(found: Outcome, promise: Promise, places: Mapping[int, Place], claimed: Claims) -> list[str]:
+def violations(found: Outcome, promise: Promise, places: Places, claimed: Claims) -> list[str]:
     """What *found* does that must not be."""
-    bad = list(found.complaints)
+    bad, moved = list(found.complaints), False  # by a repair, which may write records anew
     if found.error is not None:
         if claimed.raises_nothing or not isinstance(found.error, CorruptQueue | CorruptRecord):
             return [*bad, f"I0: {found.error!r}"]
@@ -282,19 +311,40 @@ def violations(found: Outcome, promise: Promise, places: Mapping[int, Place], cl
             bad.append(f"I0: refused, though {sorted(promise.there)} are durable: {found.error}")
         if found.repaired is None:
             return [*bad, f"I0: {found.error!r} and no repair"]
-        found = found.repaired
+        moved, found = True, found.repaired
     keys = found.keys
-    if missing := promise.there.difference(keys):
-        bad.append(f"I1: missing {sorted(missing)} of {sorted(promise.there)}, there is {keys}")
-    order = [places[key] for key in keys]
-    if any(a >= b for a, b in itertools.pairwise(order)):
+    if missing := promise.there.difference(keys, found.dead):
+        bad.append(f"I1: missing {sorted(missing)} of {sorted(promise.there)}, there is {keys}, dead {found.dead}")
+    if not in_order(found, places, moved):
         bad.append(f"I2: {keys} in another order than they were stored in, or twice")
     if claimed.nothing_wrong and found.wrong:
         bad.append(f"I3: delivered and never put: {found.wrong}")
     if strange := set(keys) - promise.begun:
         bad.append(f"I3: delivered before its put began: {sorted(strange)}")
-    if not found.renumbered and (back := promise.gone.intersection(keys)):
+    if strange := set(found.dead) - promise.rejected:
+        bad.append(f"I3: among the dead letters and never rejected: {sorted(strange)}")
+    if not found.renumbered and (back := came_back(found, promise, places, moved)):
         bad.append(f"I4: {sorted(back)} came back, there is {keys}")
     if found.error is None and not found.size == found.stored_size == len(keys) + len(found.wrong):
         bad.append(f"I5: size {found.size}, in info {found.stored_size}, and {len(keys)} items")
     return bad
+
+
+def in_order(found: Outcome, places: Places, moved: bool) -> bool:
+    """Whether the items come in the order of their records, and none but where it was written."""
+    if not moved and any(at not in places[key] for key, at in zip(found.keys, found.at, strict=True)):
+        return False
+    last = (-1, -1)
+    for key, at in zip(found.keys, found.at, strict=True):
+        behind = [place for place in (places[key] if moved else [at]) if place > last]
+        if not behind:
+            return False
+        last = min(behind)
+    return True
+
+
+def came_back(found: Outcome, promise: Promise, places: Places, moved: bool) -> set[int]:
+    """The items that are there although they, or the record that is there, are done with."""
+    gone = promise.gone
+    back = {key for key in found.keys if (key, None) in gone or all((key, place) in gone for place in places[key])}
+    return back if moved else back | {key for key, at in zip(found.keys, found.at, strict=True) if (key, at) in gone}

@@ -6,6 +6,8 @@ Files and directories are nodes, numbered by the recorder: a name is one thing, 
 from dataclasses import dataclass, field
 from typing import Final
 
+Place = tuple[int, int]  # of a record: chunk, offset
+
 ROOT: Final = 0  # the node of the directory that the script may work in
 
 
@@ -80,13 +82,21 @@ Operation = Data | Name | Sync | SyncDir
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """A call of the queue: `put`; `done`, for all that is done with items; `durable`, for sync and close.
+    """A call of the queue.
 
-    *keys* are the items it is about; those of an autosave get are known when it has returned.
+    put       stores items
+    done      is done with them: task_done, an autosave get, ack, clear
+    move      gives one back at the end: a new record, and the old one is done with
+    reject    moves one to the dead letters
+    durable   sync and close
+
+    *keys* are the items it is about; those of an autosave get are known when it has returned.  *records* says which
+    of the records of an item, where it may have more than one.
     """
 
     name: str
     keys: list[int] = field(default_factory=list)
+    records: list[tuple[int, Place]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,31 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
-from asyncpq import AsyncQueue, Delivery, serializers
+from asyncpq import AsyncQueue, Delivery, ackfile, serializers
 from asyncpq.fsync import Policy
 from asyncpq.layout import chunk_number
-from asyncpq.queue import DeadQueue
 from asyncpq.serializers import Damaged, Serializer, Torn
-from tests.crash.check import Subject, item_of, old_serializer, scratch
+from tests.crash.check import DEAD, Subject, item_of, old_serializer, scratch
 from tests.crash.old_writer import old_queue
-from tests.crash.operations import Entry, Link, Rename, Write
-from tests.crash.promises import Place
+from tests.crash.operations import ROOT, Call, Entry, Link, Place, Rename, Write
 from tests.crash.recorder import Recorder, Tree
 
 KEYS: Final = 64  # items that a script may put
-
-
-class Elsewhere(DeadQueue):
-    """Dead letters that are kept in memory: another directory, whose promises are its own."""
-
-    def __init__(self) -> None:
-        self.is_open = False
-        self.letters: list[dict[str, Any]] = []
-
-    async def store(self, letter: dict[str, Any]) -> None:
-        await asyncio.sleep(0)
-        self.letters.append(letter)
 
 
 class Player:
@@ -61,9 +48,11 @@ class Player:
             serializer=subject.serializer,
             autosave=self._autosave,
             fsync=subject.policy,
+            dead_letters=Path(self.recorder.base) / DEAD,
         )
         self.queue._files = self.recorder
-        self.queue._letters = Elsewhere()
+        assert self.queue._letters is not None
+        self.queue._letters._queue._files = self.recorder
         self._claimed = []
         await self.queue.open()
 
@@ -150,25 +139,43 @@ class Player:
     async def claim(self, count: int = 1) -> None:
         self._claimed += await self.queue.claim_many(count)
 
+    @property
+    def claimed(self) -> int:
+        """How many deliveries are held."""
+        return len(self._claimed)
+
+    def _answer(self, name: str, deliveries: Sequence[Delivery]) -> Call:
+        """Begin an answer to *deliveries*."""
+        records = [_record_of(delivery) for delivery in deliveries]
+        return self.recorder.begun(name, [key for key, _ in records], records)
+
     async def ack(self, *numbers: int) -> None:
         """Acknowledge, at once, the deliveries with these numbers among those that are held."""
         picked = [self._claimed[number] for number in numbers]
         self._claimed = [delivery for delivery in self._claimed if delivery not in picked]
-        keys = [int(delivery.item.split(":")[0]) for delivery in picked]
-        call = self.recorder.begun("done", keys)
+        call = self._answer("done", picked)
         await asyncio.gather(*(delivery.ack() for delivery in picked))
         self.recorder.acknowledged(call)
-        self._left = [key for key in self._left if key not in keys]
+        self._left = [key for key in self._left if key not in call.keys]
 
     async def nack(self, number: int) -> None:
+        """Give back in place."""
         await self._claimed.pop(number).nack()
 
-    async def reject(self, number: int) -> None:
-        """Move to dead letters that are kept elsewhere."""
+    async def nack_to_end(self, number: int) -> None:
+        """Give back at the end."""
         delivery = self._claimed.pop(number)
-        call = self.recorder.begun("done", [int(delivery.item.split(":")[0])])
+        call = self._answer("move", [delivery])
+        await delivery.nack(to_end=True)
+        self.recorder.acknowledged(call)
+
+    async def reject(self, number: int) -> None:
+        """Move to the dead letters, which are another queue beside this one."""
+        delivery = self._claimed.pop(number)
+        call = self._answer("reject", [delivery])
         await delivery.reject("no good")
         self.recorder.acknowledged(call)
+        self._left = [key for key in self._left if key not in call.keys]
 
     async def clear(self) -> None:
         call = self.recorder.begun("done", self._got + self._left)
@@ -190,6 +197,11 @@ class Player:
         self._left = self._got + self._left
         self._got.clear()
         await self.open()
+
+
+def _record_of(delivery: Delivery) -> tuple[int, Place]:
+    position = delivery.claim.position
+    return int(delivery.item.split(":")[0]), (position.chunk, position.offset)
 
 
 Play = Callable[[Player], Awaitable[None]]
@@ -238,6 +250,7 @@ class Script:
     where: str = "queue"
     autosave: bool = False
     before: OldPlay | None = None  # what persist-queue did there first
+    crowded: int = ackfile.CROWDED  # bytes from which the journal is written anew
 
 
 @dataclass(slots=True)
@@ -249,7 +262,7 @@ class Recording:
     first: Tree
     log: list[Entry]
     items: dict[str, int]
-    places: dict[int, Place] = field(default_factory=dict)
+    places: dict[int, list[Place]] = field(default_factory=dict)
 
 
 def play(script: Script, subject: Subject, length: int, folder: Path, *, really: bool = False) -> Recording:
@@ -265,7 +278,8 @@ def play(script: Script, subject: Subject, length: int, folder: Path, *, really:
         await script.play(player)
         await player.close()
 
-    asyncio.run(run())
+    with patch.object(ackfile, "CROWDED", script.crowded):
+        asyncio.run(run())
     items = {item_of(key, length): key for key in range(KEYS)}
     places = places_of(recorder.first, recorder.log, subject.serializer)
     return Recording(subject, script, recorder.first, recorder.log, items, places)
@@ -282,21 +296,23 @@ def record(
         shutil.rmtree(folder)
 
 
-def places_of(first: Tree, log: Sequence[Entry], serializer: Serializer) -> dict[int, Place]:
-    """Where each item was written."""
+def places_of(first: Tree, log: Sequence[Entry], serializer: Serializer) -> dict[int, list[Place]]:
+    """Where each item was written, in the order of the writes; the dead letters are another queue's."""
     chunks: dict[int, int] = {}  # node -> chunk number
     for names in first.names.values():
         for name, node in names.items():
             _number(chunks, node, name)
-    places: dict[int, Place] = {}
+    places: dict[int, list[Place]] = {}
     for node in chunks:
-        places.update(_records(first.files[node].data, 0, chunks[node], serializer))
+        _add_records(places, first.files[node].data, 0, chunks[node], serializer)
+    dead = {entry.node for entry in log if isinstance(entry, Link) and (entry.directory, entry.name) == (ROOT, DEAD)}
     for entry in log:
         match entry:
-            case Link(name=name, node=node) | Rename(new=name, node=node):
-                _number(chunks, node, name)
+            case Link(directory=where, name=name, node=node) | Rename(target=where, new=name, node=node):
+                if where not in dead:
+                    _number(chunks, node, name)
             case Write(node, offset, data) if node in chunks:
-                places.update(_records(data, offset, chunks[node], serializer))
+                _add_records(places, data, offset, chunks[node], serializer)
     return places
 
 
@@ -306,14 +322,14 @@ def _number(chunks: dict[int, int], node: int, name: str) -> None:
         chunks[node] = number
 
 
-def _records(data: bytes, offset: int, chunk: int, serializer: Serializer) -> dict[int, Place]:
-    places: dict[int, Place] = {}
+def _add_records(places: dict[int, list[Place]], data: bytes, offset: int, chunk: int, serializer: Serializer) -> None:
     at = 0
     while at < len(data):
         try:
             item, end = serializer.decode(data, at)
         except (Torn, Damaged):
             break
-        places[int(item.split(":")[0])] = chunk, offset + at
+        found = places.setdefault(int(item.split(":")[0]), [])
+        if (chunk, offset + at) not in found:
+            found.append((chunk, offset + at))
         at = end
-    return places

@@ -26,6 +26,7 @@ from tests.crash.operations import (
     Entry,
     Link,
     Operation,
+    Place,
     Rename,
     Sync,
     SyncDir,
@@ -117,8 +118,8 @@ class Recorder(OSFiles):
 
     # -- marks ----------------------------------------------------------------------------------------------
 
-    def begun(self, name: str, keys: list[int] | None = None) -> Call:
-        call = Call(name, keys or [])
+    def begun(self, name: str, keys: list[int] | None = None, records: list[tuple[int, Place]] | None = None) -> Call:
+        call = Call(name, keys or [], records or [])
         self._mark(Begun(call))
         return call
 

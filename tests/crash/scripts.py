@@ -240,6 +240,75 @@ async def rejects(p: Player) -> None:
     await p.ack(0)
 
 
+async def to_the_end(p: Player) -> None:
+    await p.put_many(4)
+    await p.sync()
+    await p.claim(3)
+    await p.nack_to_end(1)
+    await p.ack(0)
+    await p.nack_to_end(0)
+    await p.put()
+    await p.claim(3)
+    await p.nack_to_end(0)
+    await p.ack(1)
+    await p.reopen()
+    await p.claim(3)
+    await p.ack(2, 0)
+
+
+async def killed_while_moving(p: Player) -> None:
+    await p.put_many(4)
+    await p.claim(2)
+    await p.killed_in(p.nack_to_end(1), 2)
+    await p.claim(2)
+    await p.killed_in(p.nack_to_end(0), 1)
+    await p.put()
+    await p.claim(3)
+    await p.ack(1, 2)
+
+
+async def dead_letters_and_reopening(p: Player) -> None:
+    await p.put_many(5)
+    await p.sync()
+    await p.claim(4)
+    await p.reject(2)
+    await p.ack(1)
+    await p.reject(0)
+    await p.reopen()
+    await p.claim(2)
+    await p.reject(1)
+    await p.put()
+    await p.ack(0)
+
+
+async def killed_while_rejecting(p: Player) -> None:
+    await p.put_many(4)
+    await p.claim(3)
+    await p.killed_in(p.reject(1), 5)
+    await p.claim(3)
+    await p.reject(1)
+    await p.killed_in(p.reject(0), 2)
+    await p.claim(1)
+    await p.reject(0)
+
+
+async def journal_written_anew(p: Player) -> None:
+    await p.put_many(8)
+    await p.claim(8)
+    await p.ack(1)
+    await p.ack(2)
+    await p.ack(3)
+    await p.ack(0)
+    await p.sync()
+    await p.ack(3)
+    await p.sync()
+    await p.ack(2)
+    await p.ack(0)
+    await p.sync()
+    await p.put()
+    await p.ack(0)
+
+
 async def killed_while_acknowledging(p: Player) -> None:
     await p.put_many(5)
     await p.claim(4)
@@ -309,6 +378,11 @@ SCRIPTS: Final = (
     Script("nacks", nacks),
     Script("rejects", rejects),
     Script("killed while acknowledging", killed_while_acknowledging),
+    Script("to the end", to_the_end),
+    Script("killed while moving", killed_while_moving),
+    Script("dead letters and reopening", dead_letters_and_reopening),
+    Script("killed while rejecting", killed_while_rejecting),
+    Script("journal written anew", journal_written_anew, crowded=96),
 )
 
 BY_NAME: Final = {script.name: script for script in (*SCRIPTS, *OLD_SCRIPTS)}
@@ -325,6 +399,15 @@ STEPS: Final[dict[str, int]] = {
     "compact": 1,
     "clear": 1,
     "kill": 6,
+}
+CLAIM_STEPS: Final[dict[str, int]] = {
+    **{name: STEPS[name] for name in ("put", "put_many", "gather", "sync", "reopen", "clear", "kill")},
+    "claim": 4,
+    "ack": 4,
+    "nack": 4,
+    "nack_to_end": 4,
+    "reject": 4,
+    "killed_answer": 6,
 }
 
 
@@ -350,6 +433,13 @@ async def _step(p: Player, name: str, count: int) -> None:
             await p.task_done()
         case "compact":
             await p.queue.compact()
+        case "claim" if await p.queue.qsize():
+            await p.claim(count)
+        case "ack" | "nack" | "nack_to_end" | "reject" if p.claimed:
+            await getattr(p, name)(count % p.claimed)
+        case "killed_answer" if p.claimed:
+            answer = (p.ack, p.nack_to_end, p.reject)[count % 3]
+            await p.killed_in(answer(count % p.claimed), count)
         case "kill":
             await p.killed_in(p.put_many(2), count)
         case "put" | "sync" | "reopen" | "clear":
@@ -357,6 +447,9 @@ async def _step(p: Player, name: str, count: int) -> None:
 
 
 def random_steps() -> st.SearchStrategy[list[tuple[str, int]]]:
-    """Scripts of up to ten steps."""
-    step: Any = st.sampled_from(sorted(STEPS)).flatmap(lambda s: st.tuples(st.just(s), st.integers(1, STEPS[s])))
-    return st.lists(step, min_size=1, max_size=10)
+    """Scripts of up to ten steps: such as get, or such as claim."""
+    return st.one_of(*(st.lists(_steps_of(steps), min_size=1, max_size=10) for steps in (STEPS, CLAIM_STEPS)))
+
+
+def _steps_of(steps: dict[str, int]) -> st.SearchStrategy[Any]:
+    return st.sampled_from(sorted(steps)).flatmap(lambda name: st.tuples(st.just(name), st.integers(1, steps[name])))
