@@ -207,7 +207,7 @@ class Lifecycle(Generic[E]):
             if last is None:
                 ended(error)
             else:
-                last.add_done_callback(lambda _: ended(error))
+                last.add_done_callback(lambda last: ended(error or last.exception()))
 
         def ended(error: BaseException | None) -> None:
             resolve(closing, None, QueueFailed(self.path, error) if isinstance(error, OSError) else error)

@@ -30,10 +30,12 @@ from asyncpq import (
     Empty,
     MixedUse,
     QueueClosed,
+    QueueFailed,
     QueueReader,
     ackfile,
     dead_letters,
 )
+from asyncpq.files import OSFiles
 from asyncpq.journal import JOURNAL, NOTE_SIZE, acked_note, failed_note, read_notes
 from asyncpq.layout import Position
 
@@ -332,6 +334,27 @@ async def test_what_cannot_be_decoded_is_kept_byte_for_byte(tmp_path: Path) -> N
     async with AsyncQueue(path, dead_letters=dead) as queue:
         assert [(await queue.claim()).item for _ in range(2)] == [0, 2]
     assert [(x.record, x.serializer) async for x in dead_letters(dead)] == [(b"{\n", "json")]
+
+
+async def test_a_close_says_when_the_dead_letters_could_not_be_closed(tmp_path: Path) -> None:
+    class Failing(OSFiles):
+        broken = False
+
+        def fdatasync(self, fd: int) -> None:
+            if self.broken:
+                raise OSError(errno.EIO, "no disk")
+            super().fdatasync(fd)
+
+    files = Failing()
+    queue = await AsyncQueue(tmp_path / "q", dead_letters=tmp_path / "dead", fsync="never").open()
+    assert queue._letters is not None
+    queue._letters._queue._files = files
+    await queue.put_many([0, 1])
+    await (await queue.claim()).reject()
+    files.broken = True
+    with pytest.raises(QueueFailed, match="dead"):
+        await queue.close()
+    assert await rest(tmp_path / "q") == [1]
 
 
 async def test_reject_needs_dead_letters(tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ GATE: Final = {
     "directory: Log.commit > Syncer.names": Noticed(ALWAYS, "puts", EXT4),
     "fdatasync: Log.commit > InfoFile.sync": Noticed(ALWAYS, "puts", EXT4),
     "fdatasync: Log.commit > AckFile.sync": Noticed(ALWAYS, "acks out of order", XFS),
+    # The journal of acknowledgements, written anew.
+    "fsync: AckFile._shorten > AckFile._write_temp": Noticed(ALWAYS, "journal written anew", XFS),
+    "directory: AckFile.trim > AckFile._shorten": Noticed(ALWAYS, "journal written anew", POSIX),
+    "fsync: Opening._notes > drop_from": Noticed(ALWAYS, "the same record again", POSIX),
+    "directory: Opening._notes > drop_from": Noticed(ALWAYS, "the same record behind an early info", POSIX),
     # Healing.
     "fsync: Healer.carry_out > Healer._cut": Noticed(fsync.Rollover(), "killed while putting", EXT4),
     "directory: Healer.carry_out > Healer._create_head": Noticed(fsync.Rollover(), "killed while putting", EXT4),

@@ -86,6 +86,13 @@ class Player:
 
     # -- put --------------------------------------------------------------------------------------------------
 
+    def found(self, put: list[int], done: list[int]) -> None:
+        """What became of the items before the recording began."""
+        for call in (self.recorder.begun("put", put), self.recorder.begun("done", done)):
+            self.recorder.acknowledged(call)
+        self._key = 1 + max(put)
+        self._left = [key for key in put if key not in done]
+
     def _next(self, count: int) -> list[int]:
         keys = list(range(self._key, self._key + count))
         self._key += count
@@ -206,6 +213,7 @@ def _record_of(delivery: Delivery) -> tuple[int, Place]:
 
 Play = Callable[[Player], Awaitable[None]]
 OldPlay = Callable[["OldPlayer"], None]
+Prepare = Callable[[Path, Subject, int], tuple[list[int], list[int]]]  # returns what was put, and what of it is done
 
 
 class OldPlayer:
@@ -250,6 +258,7 @@ class Script:
     where: str = "queue"
     autosave: bool = False
     before: OldPlay | None = None  # what persist-queue did there first
+    prepare: Prepare | None = None  # makes what lies there, durably
     crowded: int = ackfile.CROWDED  # bytes from which the journal is written anew
 
 
@@ -267,13 +276,16 @@ class Recording:
 
 def play(script: Script, subject: Subject, length: int, folder: Path, *, really: bool = False) -> Recording:
     """Play *script* in the empty directory *folder*; *really*: with every sync."""
-    subject = replace(subject, where=script.where, foreign=script.before is not None)
+    subject = replace(subject, where=script.where, foreign=bool(script.before or script.prepare))
+    there = script.prepare(folder / subject.where, subject, length) if script.prepare is not None else None
     recorder = Recorder(folder, really=really)
     player = Player(recorder, subject, length, autosave=script.autosave)
 
     async def run() -> None:
         if script.before is not None:
             player.after_old(script.before)
+        if there is not None:
+            player.found(*there)
         await player.open()
         await script.play(player)
         await player.close()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+from pathlib import Path
 from typing import Any, Final
 
 import hypothesis.strategies as st
 
+from asyncpq import AsyncQueue
+from asyncpq.layout import INFO, Position, chunk_name
+from tests.crash.check import Subject, item_of
 from tests.crash.player import OldPlayer, Player, Script
 
 
@@ -319,6 +325,43 @@ async def killed_while_acknowledging(p: Player) -> None:
     await p.put()
 
 
+async def lost_and_noted(path: Path, subject: Subject, length: int, acked: list[int], *, early: bool) -> None:
+    """Make at *path* what is left of a killed queue: the last of five items is gone, the notes on *acked* are not.
+
+    *early*: info is gone back, too, to where the first four were durable.
+    """
+    queue = AsyncQueue(path.parent / "before", chunksize=subject.chunksize, serializer=subject.serializer)
+    async with queue:
+        await queue.put_many([item_of(key, length) for key in range(4)])
+        await queue.sync()
+        info = Path(queue.path, INFO).read_bytes()
+        await queue.put(item_of(4, length))
+        deliveries = await queue.claim_many(5)
+        for number in acked:
+            await deliveries[number].ack()
+        shutil.copytree(queue.path, path)
+    shutil.rmtree(queue.path)
+    lost: Position = deliveries[4].claim.position
+    os.truncate(path / chunk_name(lost.chunk), lost.offset)
+    if early:
+        (path / INFO).write_bytes(info)
+
+
+def lost_beside_another_note(path: Path, subject: Subject, length: int) -> tuple[list[int], list[int]]:
+    asyncio.run(lost_and_noted(path, subject, length, [1, 4], early=False))
+    return [0, 1, 2, 3], [1]
+
+
+def lost_with_its_info(path: Path, subject: Subject, length: int) -> tuple[list[int], list[int]]:
+    asyncio.run(lost_and_noted(path, subject, length, [4], early=True))
+    return [0, 1, 2, 3], []
+
+
+async def put_again(p: Player) -> None:
+    await p.put()
+    await p.put()
+
+
 def old_session(p: OldPlayer) -> None:
     for _ in range(4):
         p.put()
@@ -382,6 +425,8 @@ SCRIPTS: Final = (
     Script("killed while moving", killed_while_moving),
     Script("dead letters and reopening", dead_letters_and_reopening),
     Script("killed while rejecting", killed_while_rejecting),
+    Script("the same record again", put_again, prepare=lost_beside_another_note),
+    Script("the same record behind an early info", put_again, prepare=lost_with_its_info),
     Script("journal written anew", journal_written_anew, crowded=96),
 )
 
