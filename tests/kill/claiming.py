@@ -2,17 +2,21 @@
 
     python -m tests.kill.claiming DIR POLICY SEED
 
-Writes a line to stdout before and after each acknowledgement: `b 17`, `a 17`; `end` when the queue is empty.
+Some items are given back at the end, some are rejected, some fail too often and go to the dead letters by themselves.
+What it writes to stdout is said in tests.kill.said; `end` when the queue is empty.
 """
 
 import asyncio
 import os
 import random
 import sys
+from pathlib import Path
 
 from asyncpq import AsyncQueue, QueueClosed
+from tests.kill.said import dead_of
 
 WORKERS = 64
+ATTEMPTS = 6  # then it is a dead letter
 
 
 class Trouble(Exception):
@@ -31,12 +35,21 @@ async def work(queue: AsyncQueue, chance: random.Random) -> None:
             return
         for _ in range(chance.choice((0, 0, 1, 5))):
             await asyncio.sleep(0)
-        if chance.random() < 0.1:
-            await delivery.nack(to_end=False)
-            continue
-        tell("b", delivery.item)
-        await delivery.ack()
-        tell("a", delivery.item)
+        item, choice = delivery.item, chance.random()
+        if choice < 0.1:
+            await delivery.nack()
+        elif choice < 0.15:
+            tell("m", item)
+            await delivery.nack(to_end=True)
+            tell("n", item)
+        elif choice < 0.2:
+            tell("r", item)
+            await delivery.reject("no good")
+            tell("d", item)
+        else:
+            tell("b", item)
+            await delivery.ack()
+            tell("a", item)
 
 
 async def receive(queue: AsyncQueue, chance: random.Random) -> None:
@@ -59,7 +72,9 @@ async def receive(queue: AsyncQueue, chance: random.Random) -> None:
 
 async def main(folder: str, policy: str, seed: int) -> None:
     chance = random.Random(seed)
-    async with AsyncQueue(folder, fsync=policy) as queue:
+    dead = dead_of(Path(folder))
+    attempts = ATTEMPTS if policy != "never" else None  # which makes no dead letter durable, and this one says nothing
+    async with AsyncQueue(folder, fsync=policy, max_attempts=attempts, dead_letters=dead) as queue:
         queue.shutdown()
         kinds = [work if number % 2 else receive for number in range(WORKERS)]
         await asyncio.gather(*(kind(queue, chance) for kind in kinds))

@@ -13,6 +13,7 @@ import pytest
 
 from asyncpq import AsyncQueue
 from tests import counts
+from tests.kill.said import Said, dead, left
 from tests.kill.strace import need_strace
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 CALLS = ("pwrite64", "write", "fdatasync", "fsync", "ftruncate", "unlinkat", "renameat")
 
 
-def session(folder: Path, policy: str, seed: int, seconds: float | None, at: str = "") -> list[list[str]]:
+def session(folder: Path, policy: str, seed: int, seconds: float | None, at: str = "") -> list[str]:
     """Let a child run, kill it after so many seconds, or at a call such as "fsync:when=3"; return what it said."""
     command = [sys.executable, "-B", "-m", "tests.kill.claiming", str(folder), policy, str(seed)]
     if at:
@@ -35,13 +36,7 @@ def session(folder: Path, policy: str, seed: int, seconds: float | None, at: str
         if timer is not None:
             timer.cancel()
     assert child.returncode in (0, -9), err.decode()
-    return [line.split() for line in out.decode().splitlines()]
-
-
-async def left(folder: Path) -> list[int]:
-    """What a reopening would hand out, in order."""
-    async with AsyncQueue(folder) as queue:
-        return [delivery.item for delivery in await queue.claim_many(70_000)] if await queue.qsize() else []
+    return out.decode().splitlines()
 
 
 @dataclass
@@ -50,27 +45,23 @@ class Witness:
 
     folder: Path
     items: int
-    begun: set[int] = field(default_factory=set)
-    acked: set[int] = field(default_factory=set)
+    said: Said = field(default_factory=Said)
 
-    def hear(self, lines: list[list[str]]) -> bool:
+    def hear(self, lines: list[str]) -> bool:
         """Take down what a child said; return whether it came to its end."""
-        for line in lines:
-            if line[0] == "end":
-                return True
-            item = int(line[1])
-            assert item not in self.acked, f"{item} came again after its ack returned"
-            (self.begun if line[0] == "b" else self.acked).add(item)
-        return False
+        again = {int(line[2:]) for line in lines if line[0] in "bramn"} & self.said.done
+        assert not again, f"{again} came again after the answer had returned"
+        self.said.hear(lines)
+        return self.said.ended
 
-    def look(self) -> list[int]:
-        """Return what is there, which keeps the promise."""
-        there = asyncio.run(left(self.folder))
-        assert there == sorted(there)
-        assert len(there) == len(set(there))
-        assert not self.acked.intersection(there), "acknowledged, and it is there again"
-        assert set(range(self.items)) - self.begun <= set(there), "nobody acknowledged it, and it is gone"
-        return there
+    def look(self) -> tuple[list[int], list[int]]:
+        """Return what is there, and what is dead; both keep the promise."""
+        there, buried = asyncio.run(left(self.folder)), asyncio.run(dead(self.folder))
+        self.said.check_order(there)
+        assert not self.said.done.intersection(there), "acknowledged, and it is there again"
+        assert not self.said.missing(set(range(self.items)), there, buried), "nobody acknowledged it, and it is gone"
+        assert self.said.rejected <= set(buried), "rejected, and not among the dead letters"
+        return there, buried
 
 
 def filled(folder: Path, items: int, chunksize: int) -> Witness:
@@ -87,9 +78,12 @@ def run(folder: Path, policy: str, items: int, kills: int) -> None:
     while not ended:
         seconds = chance.uniform(0.25, 0.6) if number < kills else None
         ended = witness.hear(session(folder, policy, number, seconds))
-        there = witness.look()
+        there, buried = witness.look()
         number += 1
     assert there == []
+    assert witness.said.moved
+    assert witness.said.rejected
+    assert set(range(items)) == witness.said.begun | set(buried)
 
 
 def killed(folder: Path, policy: str, call: str, when: int) -> bool:

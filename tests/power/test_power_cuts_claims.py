@@ -18,12 +18,13 @@ import pytest
 
 from asyncpq import AsyncQueue
 from tests import counts
+from tests.kill.said import Said, dead, left
 from tests.power import mounts
 from tests.power.mounts import Disk
 
 ROOT: Final = Path(__file__).parents[2]
 CUTS: Final = 20  # of each policy and file system
-ITEMS: Final = 2000  # put, durably, before each cut
+ITEMS: Final = 2000  # there, durably, before each cut
 LONGEST: Final = 0.3  # seconds from the first acknowledgement to the cut
 
 pytestmark = [pytest.mark.soak, pytest.mark.no_debug, pytest.mark.usefixtures("need_disk")]
@@ -36,14 +37,18 @@ class Tally:
 
     cuts: int = 0
     acked: int = 0
-    again: int = 0  # acknowledged, and came again
+    moved: int = 0  # given back at the end
+    dead: int = 0  # rejected
+    again: int = 0  # acknowledged or rejected, and came again
     lost: int = 0  # not acknowledged, and gone
 
     def row(self) -> counts.Row:
         return {
             "cuts": self.cuts,
             "acknowledged items": self.acked,
-            "acknowledged and came again": self.again,
+            "moved to the end": self.moved,
+            "rejected": self.dead,
+            "came again": self.again,
             "lost": self.lost,
         }
 
@@ -55,36 +60,43 @@ class Grid:
     disk: Disk
     policy: str
     tally: Tally = field(default_factory=Tally)
+    moved: set[int] = field(default_factory=set)  # to the end, ever
+    twice: set[int] = field(default_factory=set)  # those that may be there twice
     chance: random.Random = field(default_factory=random.Random)
 
     async def fill(self, folder: Path, first: int) -> set[int]:
-        """Put, durably; return all that is there."""
+        """Put, durably, until there are enough; return all that is there."""
         async with AsyncQueue(folder, chunksize=self.chance.choice((1, 3, 100))) as queue:
-            await queue.put_many(range(first, first + ITEMS))
-        return set(await self.left(folder))
-
-    async def left(self, folder: Path) -> list[int]:
-        """What comes back, in the order of claims; given back again."""
-        async with AsyncQueue(folder) as queue:
-            return [delivery.item for delivery in await queue.claim_many(70_000)] if await queue.qsize() else []
+            await queue.put_many(range(first, first + ITEMS - await queue.qsize()))
+        return set(await left(folder))
 
     def cut(self, number: int) -> None:
         folder = self.disk.root / "queue"
         before = asyncio.run(self.fill(folder, number * ITEMS))
-        begun, acked = self._work(folder)
-        there = asyncio.run(self.left(folder))
-        assert len(there) == len(set(there))
-        self.tally.cuts += 1
-        self.tally.acked += len(acked)
-        self.tally.again += len(acked.intersection(there))
-        # Whose ack was begun may be gone: it was on its way.
-        self.tally.lost += len(before - begun - set(there))
-        assert self.tally.lost == 0, "nobody acknowledged it, and it is gone"
+        said = self._work(folder)
+        # What was moved, in this session or before, may be there twice where its move was on its way, or not durable.
+        self.tally.moved += len(said.moved)
+        self.moved |= said.moved
+        self.twice |= said.doubled if self.policy == "always" else said.moved
+        said.moved, said.doubled = self.moved, self.twice
+        there, buried = asyncio.run(left(folder)), asyncio.run(dead(folder))
+        said.check_order(there)
+        tally = self.tally
+        tally.cuts += 1
+        tally.acked += len(said.acked)
+        tally.dead += len(said.rejected)
+        tally.again += len(said.done.intersection(there))
+        # Whose ack was begun may be gone: it was on its way.  `never` makes neither moves nor dead letters durable.
+        loose = said.moved | said.rejecting if self.policy == "never" else set()
+        tally.lost += len(said.missing(before, there, buried) - loose)
+        assert tally.lost == 0, "nobody acknowledged it, and it is gone"
         if self.policy == "always":
-            assert self.tally.again == 0, "acknowledged, and it came again"
+            assert tally.again == 0, "acknowledged, and it came again"
+        if self.policy != "never":
+            assert said.rejected <= set(buried), "rejected, and not among the dead letters"
 
-    def _work(self, folder: Path) -> tuple[set[int], set[int]]:
-        """Let a child work for a while, then cut; return whose acknowledgement was begun, and whose had returned."""
+    def _work(self, folder: Path) -> Said:
+        """Let a child work for a while, then cut; return what it had said."""
         command = [
             sys.executable,
             "-m",
@@ -95,19 +107,21 @@ class Grid:
         ]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
-            said = child.stdout.fileno()
-            heard = os.read(said, 1)  # it works
+            pipe = child.stdout.fileno()
+            heard = os.read(pipe, 1)  # it works
             time.sleep(self.chance.uniform(0, LONGEST))
             if self.chance.random() < 0.5:
                 self.disk.commit_journal()
             stop(child)
-            os.set_blocking(said, False)
-            while part := read(said):
+            os.set_blocking(pipe, False)
+            while part := read(pipe):
                 heard += part
             self.disk.cut()
             child.kill()
         self.disk.remount()
-        return told(heard)
+        said = Said()
+        said.hear(heard.decode().splitlines())
+        return said
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:
@@ -122,16 +136,6 @@ def read(descriptor: int) -> bytes:
         return os.read(descriptor, 1 << 20)
     except BlockingIOError:
         return b""
-
-
-def told(heard: bytes) -> tuple[set[int], set[int]]:
-    begun: set[int] = set()
-    acked: set[int] = set()
-    for line in heard.decode().splitlines():
-        what, _, item = line.partition(" ")
-        if what in "ab":
-            (begun if what == "b" else acked).add(int(item))
-    return begun | acked, acked
 
 
 @pytest.mark.parametrize("kind", mounts.KINDS)
