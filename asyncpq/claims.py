@@ -22,14 +22,14 @@ from asyncpq.consumer import Consumer, NoItem
 from asyncpq.deliveries import Delivery
 from asyncpq.errors import AlreadyAnswered, CorruptRecord, MixedUse, SyncFailed
 from asyncpq.journal import acked_note, failed_note
-from asyncpq.lane import Request, forget
+from asyncpq.lane import Request, forget, resolve
 from asyncpq.letters import letter
 from asyncpq.opened import Failed
 from asyncpq.recovery.ends import stated_end
 from asyncpq.serializers import Damaged, Torn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from asyncpq.engine import Engine
     from asyncpq.files import Files
@@ -58,6 +58,9 @@ class Claim(Returned):
     first: float  # when it was handed out first: seconds since the epoch
     length: int
     state: int = OUT
+
+
+Gathered = tuple[Claim, Delivery | None, "asyncio.Future[None]"]  # an acknowledgement, and who waits for it
 
 
 class Claims(Consumer):
@@ -98,6 +101,7 @@ class Claims(Consumer):
         self._kept = 0  # bytes of records that were given back
         self.in_flight = 0
         self._delayed = 0
+        self._gathered: list[Gathered] | None = None  # acknowledgements whose request has not begun
         self._moves: set[asyncio.Task[None]] = set()
 
     def _free(self) -> float:
@@ -257,12 +261,34 @@ class Claims(Consumer):
                     engine.trim()
                 return engine.written(began)
             claim.state = ACKING
+        return self._gather(claim, delivery)
 
-        def settled(error: BaseException | None) -> None:
-            self._ack_settled(claim, delivery, error)
+    def _gather(self, claim: Claim, delivery: Delivery | None) -> asyncio.Future[None]:
+        """Let the acknowledgement take part in the next job; all that come before it begins share one request."""
+        future: asyncio.Future[None] = self._engine.loop.create_future()
+        gathered = self._gathered
+        if gathered is not None:
+            gathered.append((claim, delivery, future))
+            return future
+        self._gathered = gathered = [(claim, delivery, future)]
+        request = Request(
+            self._engine.loop.create_future(),
+            acks=gathered,
+            settled=lambda error: self._gathered_settled(gathered, error),
+            stays=True,
+        )
+        forget(self._engine.write(request))
+        return future
 
-        request = Request(engine.loop.create_future(), acks=(claim,), settled=settled, stays=True)
-        return engine.write(request)
+    def _gathered_settled(self, gathered: list[Gathered], error: BaseException | None) -> None:
+        if self._gathered is gathered:  # it never began
+            self._gathered = None
+        tail = self._engine.log.tail
+        for claim, delivery, future in gathered:
+            # Where there was no room for the notes, the tail may have moved all the same.
+            outcome = error if not isinstance(error, OSError) or claim.position >= tail else None
+            self._ack_settled(claim, delivery, outcome)
+            resolve(future, None, outcome)
 
     def _ack_now(self, claim: Claim) -> bool:
         claim.state = COMMITTING
@@ -284,20 +310,30 @@ class Claims(Consumer):
         """A group's job begins: its acknowledgements become a tail, and notes."""
         acks = False
         for request in group:
-            for claim in request.acks:
+            for claim, _, _ in request.acks:
                 if claim.state == ACKING:
-                    claim.state, acks = COMMITTING, True
-            acks = acks or request.tail is not None
+                    claim.state = COMMITTING
+            acks = acks or bool(request.acks) or request.tail is not None
         if not acks:
             return
+        self._gathered = None
         tail = self._tail()
         for request in group:
             request.tail = None
-            for claim in request.acks:
-                if claim.state == COMMITTING and claim.position > tail:
-                    request.note = acked_note(claim.position, claim.record)
+            if request.acks:
+                request.note = self._notes(request.acks, tail)
         if tail != self._engine.log.tail:
             group[-1].tail, group[-1].epoch = tail, self._buffer.epoch
+
+    def _notes(self, acks: Sequence[Gathered], tail: Position) -> bytes:
+        """Return the notes on those of *acks* that the tail does not pass."""
+        return b"".join(
+            [
+                acked_note(claim.position, claim.record)
+                for claim, _, _ in acks
+                if claim.state == COMMITTING and claim.position > tail and claim.record is not None
+            ]
+        )
 
     def _ack_settled(self, claim: Claim, delivery: Delivery | None, error: BaseException | None) -> None:
         self._engine.finished(error)

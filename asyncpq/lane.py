@@ -37,7 +37,7 @@ class Request:
     job: Callable[[], Any] | None = None  # runs by itself, in the order of the lane
     settled: Callable[[Any], None] | None = None  # told of the outcome, cancelled or not
     note: bytes = b""  # for the journal of acknowledgements
-    acks: Sequence[Any] = ()  # claims that are acknowledged; the owner makes tail and notes of them
+    acks: Sequence[Any] = ()  # what is acknowledged, more until its job begins; the owner makes tail and notes of it
     stays: bool = False  # done whatever becomes of its caller
     last: bool = False  # closes the queue: is done whatever happened before
 
