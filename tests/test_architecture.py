@@ -20,6 +20,7 @@ LAYERS: Final = [
     ("reader", "queue", "checking", "sqlite"),
     ("lifecycle",),
     ("claims",),
+    ("answers",),
     ("opening", "consumer", "producer"),
     ("upkeep",),
     ("engine",),

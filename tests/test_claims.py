@@ -357,6 +357,31 @@ async def test_a_close_says_when_the_dead_letters_could_not_be_closed(tmp_path: 
     assert await rest(tmp_path / "q") == [1]
 
 
+@pytest.mark.parametrize("policy", ["always", "interval"])
+async def test_a_journal_without_room_fails_only_the_acknowledgements_that_need_it(tmp_path: Path, policy: str) -> None:
+    class NoJournal(OSFiles):
+        full = True
+
+        def create(self, dirfd: int, name: str, mode: int = 0o666) -> int:
+            if name == JOURNAL and self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().create(dirfd, name, mode)
+
+    queue = AsyncQueue(tmp_path, fsync=policy)
+    queue._files = files = NoJournal()
+    async with queue:
+        await queue.put_many(range(4))
+        deliveries = await queue.claim_many(4)
+        outcomes = await asyncio.gather(*(deliveries[n].ack() for n in (0, 2)), return_exceptions=True)
+        assert outcomes[0] is None
+        assert isinstance(outcomes[1], OSError)
+        assert (deliveries[0].settled, deliveries[2].settled) == (True, False)
+        files.full = False
+        await deliveries[2].ack()
+        assert deliveries[2].settled
+    assert await rest(tmp_path) == [1, 3]
+
+
 async def test_reject_needs_dead_letters(tmp_path: Path) -> None:
     async with holding(tmp_path, 1) as queue:
         delivery = await queue.claim()

@@ -9,6 +9,7 @@ What it writes to stdout is said in tests.kill.said; `end` when the queue is emp
 import asyncio
 import os
 import random
+import resource
 import sys
 from pathlib import Path
 
@@ -21,6 +22,11 @@ ATTEMPTS = 6  # then it is a dead letter
 
 class Trouble(Exception):
     """A worker fails."""
+
+
+def most_memory() -> int:
+    """KiB that the process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def tell(what: str, item: int) -> None:
@@ -76,8 +82,10 @@ async def main(folder: str, policy: str, seed: int) -> None:
     attempts = ATTEMPTS if policy != "never" else None  # which makes no dead letter durable, and this one says nothing
     async with AsyncQueue(folder, fsync=policy, max_attempts=attempts, dead_letters=dead) as queue:
         queue.shutdown()
+        before = most_memory()
         kinds = [work if number % 2 else receive for number in range(WORKERS)]
         await asyncio.gather(*(kind(queue, chance) for kind in kinds))
+    tell("grew", most_memory() - before)
     os.write(1, b"end\n")
 
 

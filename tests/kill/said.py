@@ -27,6 +27,7 @@ class Said:
     rejected: set[int] = field(default_factory=set)
     moved: set[int] = field(default_factory=set)
     doubled: set[int] = field(default_factory=set)
+    grew: int = 0  # KiB of memory, from the opening to the end
     ended: bool = False
 
     def hear(self, lines: list[str]) -> None:
@@ -50,6 +51,8 @@ class Said:
                 self.rejecting.add(item)
             case "d":
                 self.rejected.add(item)
+            case "grew":
+                self.grew = item
             case "m":
                 self.moved.add(item)
                 moving.append(item)
