@@ -565,7 +565,7 @@ LOOPS: Final = ["asyncio", "uvloop"]
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("kind", [play, play_with_threads])
 def test_random_rounds(loop: str, kind: Callable[[str, Path, range], None], tmp_path: Path) -> None:
-    kind(loop, tmp_path, range(150))
+    kind(loop, tmp_path, range(80))
 
 
 @pytest.mark.soak

@@ -617,6 +617,6 @@ def test_workers() -> None:
     run_state_machine_as_test(
         Workers,
         settings=settings(
-            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -35,6 +35,13 @@ from tests.power.test_full_disk import Filler
 PAGE: Final = 4096  # bytes, SQLite's default
 ROOM: Final = 400 * 1024  # bytes that are free on a disk that is nearly full
 ITEMS: Final = [f"{number:03d}" * 150 for number in range(30)]
+STATES: Final = [
+    pytest.param("delete", False, id="theirs"),
+    pytest.param("wal", True, id="ours"),
+    pytest.param("wal", False, id="theirs in WAL mode", marks=pytest.mark.soak),
+    pytest.param("delete", True, id="ours out of WAL mode", marks=pytest.mark.soak),
+]
+
 every_kind = pytest.mark.parametrize("kind", OURS)
 
 
@@ -81,8 +88,7 @@ DAMAGE: Final[dict[str, Callable[[bytes], bytes]]] = {
 
 
 @every_kind
-@pytest.mark.parametrize("journal", ["wal", "delete"])
-@pytest.mark.parametrize("touched", [False, True], ids=["theirs", "ours"])
+@pytest.mark.parametrize(("journal", "touched"), STATES)
 async def test_a_damaged_page_is_met_with_one_error(kind: str, journal: str, touched: bool, tmp_path: Path) -> None:
     """Any page, of a table, an index, or the schema: refused when it is opened, and then nothing is changed.
 

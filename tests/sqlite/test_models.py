@@ -348,7 +348,7 @@ of_each_class = pytest.mark.parametrize(
 @of_each_class
 @pytest.mark.no_debug
 def test_it_does_what_the_model_says(name: str, auto_commit: bool) -> None:
-    run(name, auto_commit, 15, 25)
+    run(name, auto_commit, 8, 25)
 
 
 @of_each_class
