@@ -30,37 +30,43 @@ class Pool:
         self._max = max_threads
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0
+        self._waiting = 0  # jobs that no thread has taken
+        self._idle = 0  # threads that wait for one
         self._threads = 0
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run *job*, which must not raise, as soon as a thread is free."""
         with self._lock:
             self._jobs.put(job)
-            if self._idle:
-                self._idle -= 1
-                return
-            if self._threads == self._max:
+            self._waiting += 1
+            if self._waiting <= self._idle or self._threads == self._max:
                 return
             self._threads += 1
         threading.Thread(target=self._work, name="asyncpq", daemon=True).start()
 
     def _work(self) -> None:
+        while (job := self._next()) is not None:
+            job()
+            del job  # a thread at rest keeps no queue alive
+
+    def _next(self) -> Callable[[], None] | None:
+        """Wait for a job, and take it; None: there was none for IDLE_SECONDS, and this thread is counted no more."""
+        with self._lock:
+            self._idle += 1
         while True:
             try:
                 job = self._jobs.get(timeout=IDLE_SECONDS)
             except Empty:
                 with self._lock:
-                    # Without an idle thread to spare, a job is on its way to one of us.
-                    if self._idle:
+                    if not self._waiting:  # else one came just now, and may count on this thread
                         self._idle -= 1
                         self._threads -= 1
-                        return
+                        return None
                 continue
-            job()
-            del job  # a thread at rest keeps no queue alive
             with self._lock:
-                self._idle += 1
+                self._idle -= 1
+                self._waiting -= 1
+            return job
 
 
 class Keeper:
