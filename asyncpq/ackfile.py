@@ -98,7 +98,11 @@ class AckFile:
         self.dirty = True
 
     def begin_sync(self) -> int:
-        """Return the descriptor to sync, for what was written so far; -1: there is nothing."""
+        """Return the descriptor to sync, for what was written so far; -1: there is nothing.
+
+        Raises:
+            OSError: it cannot be opened; nothing was changed.
+        """
         if not self.dirty:
             return -1
         self._open()
@@ -174,6 +178,11 @@ class AckFile:
                 self._files.unlink(self._dirfd, JOURNAL_TEMP)
             raise
         return fd
+
+    def rest(self) -> None:
+        """Close the descriptor, unless something has to be synced by it."""
+        if not self.dirty:
+            self.close()
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -6,7 +6,8 @@
     recent:                        [r r r r r r r ...]       just written, at most RECENT_MAX bytes
 
 Recent records follow the blocks without a gap, or there are none; then a thread reads the next block.  So memory
-does not grow with the backlog, and a consumer that keeps up costs no read.
+does not grow with the backlog, and a consumer that keeps up costs no read.  What is beyond a little of each queue's
+own counts against what all queues may keep together (`allowance.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from asyncpq.allowance import shared
 from asyncpq.errors import CorruptRecord
 from asyncpq.layout import Position, chunk_name, following
 from asyncpq.serializers import Damaged, Torn
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
     from asyncpq.files import Files
     from asyncpq.serializers import Serializer
 
-READ_AHEAD: Final = 256 * 1024  # bytes taken from the chunks at a time
-RECENT_MAX: Final = 1024 * 1024  # bytes of just written records kept for a consumer that keeps up
+READ_AHEAD: Final = 256 * 1024  # bytes taken from the chunks at a time, ...
+READ_LEAST: Final = 4 * 1024  # ... and where all queues together keep too much
+RECENT_MAX: Final = 1024 * 1024  # bytes of just written records kept for a consumer that keeps up, ...
+RECENT_OWN: Final = 2 * 1024  # ... without asking, ...
+RECENT_STEP: Final = 16 * 1024  # ... and asked for together
 
 
 class NeedsRead(Exception):
@@ -126,6 +131,8 @@ class ReadBuffer:
         self._more: deque[Block] = deque()
         self._recent: deque[bytes] = deque()
         self._recent_bytes = 0
+        self._recent_limit = RECENT_OWN  # bytes that may be kept
+        self._ahead = 0  # bytes taken from what is shared, for blocks
         self.returned: list[Returned] = []  # handed out first
         self.jumped = 0  # of those `got`: nobody got them
         self.epoch = 0  # positions of an earlier one mean nothing any more: the queue was cleared or compacted
@@ -197,7 +204,7 @@ class ReadBuffer:
                 return
             self._reach = stored  # the consumer has caught up: everything from here on follows
         size = self._recent_bytes + len(record)
-        if size <= RECENT_MAX:
+        if size <= self._recent_limit or self._may_keep(size):
             self._recent.append(record)
             self._recent_bytes = size
             self._reach = stored + 1
@@ -205,13 +212,47 @@ class ReadBuffer:
     def added_many(self, records: Sequence[bytes]) -> None:
         """Count records that were stored: as `added`."""
         size = self._recent_bytes + sum(map(len, records))
-        if size <= RECENT_MAX and (self._reach == self.stored or self.got == self.stored):
+        follows = self._reach == self.stored or self.got == self.stored
+        if follows and (size <= self._recent_limit or self._may_keep(size)):
             self._recent.extend(records)
             self._recent_bytes = size
             self.stored = self._reach = self.stored + len(records)
         else:
             for record in records:
                 self.added(record)
+
+    def _may_keep(self, size: int) -> bool:
+        """Whether so many bytes of recent records may be kept; ask for what is missing."""
+        if size > RECENT_MAX:
+            return False
+        missing = size - self._recent_limit
+        taken = shared.take(max(missing, RECENT_STEP))
+        if taken < missing:
+            shared.give_back(taken)
+            return False
+        self._recent_limit += taken
+        return True
+
+    def _keep_less(self) -> None:
+        """Give back what was taken for recent records: there are none."""
+        taken, self._recent_limit = self._recent_limit - RECENT_OWN, RECENT_OWN
+        shared.give_back(taken)
+
+    def _ask(self) -> int:
+        """Return how many bytes to read ahead: nothing is in memory."""
+        shared.give_back(self._ahead)
+        self._ahead = shared.take(READ_AHEAD - READ_LEAST)
+        return READ_LEAST + self._ahead
+
+    def let_go(self) -> None:
+        """Give back what was taken: the queue is closed, and nobody reads any more."""
+        taken, self._ahead = self._ahead, 0
+        shared.give_back(taken)
+        self._keep_less()
+
+    def __del__(self, give_back: Callable[[int], None] = shared.give_back, own: int = RECENT_OWN) -> None:
+        """Give back what was taken, where the queue was dropped without being closed."""
+        give_back(self._ahead + self._recent_limit - own)
 
     def take(self) -> Any:
         """Return the next item and move the cursor behind it.
@@ -238,6 +279,8 @@ class ReadBuffer:
             length = len(record)
             self._recent.popleft()
             self._recent_bytes -= length
+            if not self._recent and self._recent_limit > RECENT_OWN:
+                self._keep_less()
         else:
             self._next_block()
             return self.take()
@@ -289,6 +332,8 @@ class ReadBuffer:
             self._recent.extendleft(reversed(records))
             raise
         self._recent_bytes -= sum(map(len, records))
+        if not self._recent:
+            self._keep_less()
         self._advance(sum(map(len, records)), len(records))
 
     def record(self) -> bytes:
@@ -315,6 +360,8 @@ class ReadBuffer:
             value = self._load(record)
             self._recent.popleft()
             self._recent_bytes -= len(record)
+            if not self._recent and self._recent_limit > RECENT_OWN:
+                self._keep_less()
         else:
             self._next_block()
             return self.take_record()
@@ -371,7 +418,7 @@ class ReadBuffer:
             return self.corrupt(str(error))
         if self._complete:
             return self.corrupt("the record is not whole")
-        return NeedsRead(READ_AHEAD if self._at else 2 * max(len(self._block), READ_AHEAD))
+        return NeedsRead(self._ask() if self._at else 2 * max(len(self._block), READ_AHEAD))
 
     def corrupt(self, why: str) -> CorruptRecord:
         """Return the error for the record at the cursor."""
@@ -382,10 +429,10 @@ class ReadBuffer:
     def _next_block(self) -> None:
         """Go on with the next block in memory; raise NeedsRead when there is none."""
         if not self._more or self._more[0].chunk != self.chunk:
-            raise NeedsRead(READ_AHEAD)
+            raise NeedsRead(self._ask())
         block = self._more.popleft()
         if not block.data:
-            raise NeedsRead(READ_AHEAD)
+            raise NeedsRead(self._ask())
         self._block, self._at, self._complete = block.data, 0, block.complete
 
     def fill(self, start: Position, blocks: list[Block], reached: int | None) -> None:
@@ -396,8 +443,7 @@ class ReadBuffer:
         """
         if start != self.cursor:
             return  # the cursor went on meanwhile (clear, compact)
-        self._recent.clear()
-        self._recent_bytes = 0
+        self._forget_recent()
         self._block, self._at = b"", 0
         self._more = deque(blocks)
         self._reach = -1 if reached is None else reached
@@ -414,8 +460,13 @@ class ReadBuffer:
         self.jumped += records
         self._block, self._at = b"", 0
         self._more.clear()
+        self._forget_recent()
+        self._reach = -1
+
+    def _forget_recent(self) -> None:
         self._recent.clear()
-        self._recent_bytes, self._reach = 0, -1
+        self._recent_bytes = 0
+        self._keep_less()
 
 
 class SkippingBuffer(ReadBuffer):

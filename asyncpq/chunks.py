@@ -171,6 +171,7 @@ class Chunks:
         fd = self._files.create(self._dirfd, chunk_name(self.chunk + 1))
         if self.fd >= 0 and self._keep_full:
             self.full[self.chunk] = self.fd
+            self.cold.discard(self.chunk)
         elif self.fd >= 0:
             self._let_go(self.fd)
             self.cold.add(self.chunk)
@@ -240,6 +241,17 @@ class Chunks:
                 return
             self.oldest += 1
             self.removed += 1
+
+    def put_back(self, full: dict[int, int], cold: set[int], *, dirty: bool, names: bool) -> None:
+        """Take back what a commit took and did not sync."""
+        for chunk, fd in full.items():
+            if chunk < self.chunk:
+                self.full[chunk] = fd
+            else:  # head was put back into it meanwhile
+                self._let_go(fd)
+                dirty = True
+        self.cold |= cold
+        self.dirty, self.names = self.dirty or dirty, self.names or names
 
     def close(self) -> None:
         """Close every descriptor."""

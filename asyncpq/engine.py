@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from asyncpq import threads
 from asyncpq.buffer import ReadBuffer, SkippingBuffer
 from asyncpq.committer import Committer
-from asyncpq.errors import QueueClosed, QueueFailed, SyncFailed, WrongContext
+from asyncpq.errors import QueueClosed, QueueFailed, SyncFailed, TooManyOpenFiles, WrongContext
 from asyncpq.lane import Lane, Request, forget, resolve, run
 from asyncpq.layout import distance
 from asyncpq.log import FULL_MAX, Log
@@ -87,7 +87,8 @@ class Engine:
         self._in_lane = policy.name in ("always", "rollover")  # durable commits are part of the writing
         self.items: int | None = getattr(policy, "items", None)
         self._lane = Lane(loop, self)
-        self._committer = Committer(self.log, loop, getattr(policy, "seconds", INF), self.fail, self._lane.pump)
+        seconds = getattr(policy, "seconds", INF)
+        self._committer = Committer(self.log, loop, seconds, self.fail, self._postponed, self._lane.pump)
         self.log.on_full = self._committer.want_full
         self._visible: tuple[int, int] | None = None  # chunk and offset of head, while a job may be beyond it
         self._inline_limit = -1 if self.always or opened.serializer.is_async else inline_limit
@@ -465,6 +466,11 @@ class Engine:
             self._committer.refuse(lambda: QueueFailed(self.path, error.cause))
         return self.failure
 
+    def _postponed(self, error: TooManyOpenFiles) -> None:
+        """Let those who wait in the lane hear why nothing can be made durable; the queue goes on."""
+        self._lane.fail(lambda request: self._settle_other(request, error, 0))
+        self._lane.pump()
+
     # -- the end --------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
@@ -547,11 +553,15 @@ class Engine:
 
     def _close(self) -> None:
         self._committer.stop()
-        self.log.close(failed=self.failure is not None)
+        try:
+            self.log.close(failed=self.failure is not None)
+        finally:
+            self.buffer.let_go()
 
     def forsake(self) -> None:
         """Release everything at once, without waiting: the queue was dropped without being closed."""
         self._forsaken = True
+        self.buffer.let_go()
         if not self._lane.running:
             self.orphaned()
 

@@ -22,19 +22,26 @@ import sys
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from asyncpq.errors import TooManyOpenFiles
+
 try:
     import fcntl
-except ImportError:  # Windows has neither flock nor leases
-    fcntl = None  # type: ignore[assignment]
+    import resource
+except ImportError:  # Windows has neither flock nor leases, nor limits
+    fcntl = resource = None  # type: ignore[assignment]
 
 __all__ = ["FILES", "Files", "OSFiles"]
 
 _BASE: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 NO_SUPPORT: Final = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
 
 class Files(Protocol):
-    """What the engine asks of a file system.  Every method may raise OSError."""
+    """What the engine asks of a file system.
+
+    Every method may raise OSError, and one that opens something TooManyOpenFiles.
+    """
 
     def make_path(self, path: str) -> list[str]:
         """Make the directory *path* and its parents, durably; return those made, outermost first."""
@@ -179,19 +186,22 @@ class OSFiles:
         return os.stat(path).st_dev
 
     def open_dir(self, path: str) -> int:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open_subdir(self, dirfd: int, name: str) -> int:
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dirfd)
+        return _open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dirfd)
 
     def make_dir(self, dirfd: int, name: str, mode: int) -> None:
         os.mkdir(name, mode, dir_fd=dirfd)
 
     def list_dir(self, dirfd: int) -> list[str]:
-        return os.listdir(dirfd)
+        try:
+            return os.listdir(dirfd)  # which duplicates the descriptor
+        except OSError as error:
+            raise _clear(error, ".") from error
 
     def create(self, dirfd: int, name: str, mode: int = 0o666) -> int:
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BASE, mode, dir_fd=dirfd)
+        return _open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BASE, dirfd, mode)
 
     def open_write(self, dirfd: int, name: str) -> int:
         return self._open_regular(dirfd, name, os.O_RDWR)
@@ -201,7 +211,7 @@ class OSFiles:
 
     def _open_regular(self, dirfd: int, name: str, flags: int) -> int:
         # O_NONBLOCK: opening a named pipe must not wait for its other end.
-        fd = os.open(name, flags | _BASE, dir_fd=dirfd)
+        fd = _open(name, flags | _BASE, dirfd)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a regular file", name)
@@ -284,7 +294,7 @@ class OSFiles:
         try:
             fd = self.open_read(dirfd, name)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+            if error.errno in (*NO_DESCRIPTOR, errno.ENOMEM, errno.EIO):
                 raise
             return True  # if it is there, opening will say what is wrong with it
         try:
@@ -311,6 +321,49 @@ class OSFiles:
     def drop_cache(self, fd: int) -> None:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _open(path: str, flags: int, dirfd: int | None = None, mode: int = 0o777) -> int:
+    try:
+        return os.open(path, flags, mode, dir_fd=dirfd)
+    except OSError as error:
+        if error.errno not in NO_DESCRIPTOR:
+            raise
+        raise _clear(error, path) from error
+
+
+def _clear(error: OSError, path: str) -> OSError:
+    """Return *error*, or what names the limit that was reached."""
+    if error.errno == errno.EMFILE:
+        limit = f"this process reached its limit, {_limit()}; raise it with 'ulimit -n', or with resource.setrlimit"
+        return TooManyOpenFiles(errno.EMFILE, path, limit)
+    if error.errno == errno.ENFILE:
+        limit = "the whole system reached its limit; raise it with 'sysctl fs.file-max'"
+        return TooManyOpenFiles(errno.ENFILE, path, limit)
+    return error
+
+
+def _limit() -> str:
+    if sys.platform == "win32":
+        return "of open files"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"RLIMIT_NOFILE={soft} of at most {hard}"
+
+
+def open_path(path: str) -> int:
+    """Return a descriptor to read, or to sync, the file *path*."""
+    return _open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+
+def shortage(path: str) -> OSError | None:
+    """Return what tells that no file can be opened for want of a descriptor; None: that is not so."""
+    try:
+        os.close(open_path(os.devnull))
+    except TooManyOpenFiles as error:
+        return _clear(error, path)
+    except OSError:
+        pass
+    return None
 
 
 def _full_sync(fd: int) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncpq.ackfile import AckFile
 from asyncpq.chunks import Chunks
-from asyncpq.errors import SyncFailed
+from asyncpq.errors import SyncFailed, TooManyOpenFiles
 from asyncpq.infofile import InfoFile
 from asyncpq.layout import START, Position, distance
 from asyncpq.recovery import pass_over
@@ -395,6 +395,7 @@ class Log:
 
         Raises:
             OSError: info could not be written; it is as it was.
+            TooManyOpenFiles: no descriptor was left for what has to be opened first; it may be tried again.
             SyncFailed: see there.
         """
         self._refuse_retry()
@@ -404,35 +405,61 @@ class Log:
         # What is full is not written any more: nobody has to keep out of the way while it is synced.
         self.sync_full()
         with self._mutex:
+            notes = self.acks.begin_sync()  # first: it may have to be opened
             full, chunks.full = chunks.full, {}
             cold, chunks.cold = chunks.cold, set()
-            fd, dirty, names = chunks.fd, chunks.dirty, chunks.names
-            notes, changed = self.acks.begin_sync(), self._changed or names
+            fd, dirty, names, changed = chunks.fd, chunks.dirty, chunks.names, self._changed or chunks.names
             chunks.dirty = chunks.names = self._changed = False
             head, tail = chunks.head, self.tail
+            if fd >= 0 and head.chunk in cold:  # it is synced by the descriptor that it is written through
+                cold.discard(head.chunk)
+                dirty = True
             self.busy = True
             chunks.syncing = fd
         try:
-            cold = {chunk for chunk in cold if chunk >= chunks.oldest}
-            self.syncer.chunks((*full.values(), *((fd,) if dirty and fd >= 0 else ())), cold)
+            self._sync_closed(cold)
+            self.syncer.chunks((*full.values(), *((fd,) if dirty and fd >= 0 else ())))
             if names:
                 self.syncer.names()
             if notes >= 0:
                 # Before info: a tail that is durable may stand on what they say.
                 self.syncer.timed(self.acks.sync, notes)
             if changed and (self._info.exists or head != START):
-                with self._mutex:
-                    # Commit: everything up to *head* is on the disk; now info may say so.
-                    self._info.set_durable(head, tail)
-                    self._write_info()
-                    self._changed = chunks.dirty or chunks.head != head or self.tail != tail
-                self.syncer.timed(self._info.sync)
-                self._durable_tail = tail
+                self._commit_info(head, tail)
             self.acks.trim(self._durable_tail, self._mutex)
             self.durable_head = head
             self.syncer.commits += 1
+        except TooManyOpenFiles:
+            with self._mutex:  # it is tried again
+                chunks.put_back(full, cold, dirty=dirty, names=names)
+                self.acks.dirty = self.acks.dirty or notes >= 0
+                self._changed = self._changed or changed
+            full = {}
+            raise
         finally:
             self._end_commit(full.values(), fd)
+
+    def _sync_closed(self, cold: set[int]) -> None:
+        """Open and sync the chunks of *cold*; take out those that are.
+
+        Raises:
+            TooManyOpenFiles: before anything else was synced.
+            SyncFailed: see there.
+        """
+        for chunk in sorted(cold):
+            if chunk >= self.chunks.oldest:
+                self.syncer.closed_chunk(chunk)
+            cold.discard(chunk)
+
+    def _commit_info(self, head: Position, tail: Position) -> None:
+        """Let info say, durably, that everything up to *head* is on the disk, which it is."""
+        with self._mutex:
+            # Commit: everything up to *head* is on the disk; now info may say so.
+            self._info.set_durable(head, tail)
+            self._write_info()
+            self._changed = self.chunks.dirty or self.chunks.head != head or self.tail != tail
+        self.syncer.timed(self._info.sync)
+        self._durable_tail = tail
 
     def _end_commit(self, full: Iterable[int], fd: int) -> None:
         """Give back the descriptors that were synced, and let writes to head chunk and info go on."""
@@ -445,6 +472,7 @@ class Log:
                 # An idle queue holds two descriptors: the directory and info.
                 self._files.close(fd)
                 chunks.fd = -1
+            self.acks.rest()
 
     def sync_full(self) -> None:
         """Make the full chunks durable that wait for it; info is left alone.
@@ -456,7 +484,7 @@ class Log:
         with self._mutex:
             full, self.chunks.full = self.chunks.full, {}
         try:
-            self.syncer.chunks(full.values(), ())
+            self.syncer.chunks(full.values())
         finally:
             self._close_all(full.values())
 
@@ -504,10 +532,22 @@ class Log:
         """
         try:
             if not failed:
-                self.commit()
+                self._commit_at_last()
                 self._info.cut()
         finally:
             self.release()
+
+    def _commit_at_last(self) -> None:
+        """Commit; where no descriptor is left, by the head chunk's own: nobody writes to it any more."""
+        try:
+            self.commit()
+        except TooManyOpenFiles:
+            if self.chunks.fd < 0:
+                raise
+            self.syncer.chunks((self.chunks.fd,))
+            self._files.close(self.chunks.fd)
+            self.chunks.fd, self.chunks.dirty = -1, False
+            self.commit()
 
     def release(self) -> None:
         """Close every descriptor and give the lock back; write nothing."""
@@ -537,7 +577,7 @@ class Log:
                 self._unlock()
             with suppress(OSError, SyncFailed):
                 if self.policy.name != "never":
-                    self.syncer.chunks((*self.chunks.full.values(), *((self.chunks.fd,) * (self.chunks.fd >= 0))), ())
+                    self.syncer.chunks((*self.chunks.full.values(), *((self.chunks.fd,) * (self.chunks.fd >= 0))))
                 self._info.sync()
             self._info.close()
             self.acks.close()

@@ -24,15 +24,17 @@ class Syncer:
         self.commits = self.syncs = 0
         self.seconds = self.longest = 0.0  # seconds: in all, and of the longest sync
 
-    def chunks(self, open_: Iterable[int], closed: Iterable[int]) -> None:
-        """Sync chunks: by the descriptors they were written through, and those that were closed by their number."""
-        for chunk in sorted(closed):
-            self._closed_chunk(chunk)
-        for fd in open_:
+    def chunks(self, fds: Iterable[int]) -> None:
+        """Sync chunks by the descriptors that they were written through."""
+        for fd in fds:
             self.timed(self._files.fdatasync, fd)
 
-    def _closed_chunk(self, chunk: int) -> None:
-        """Sync a chunk that was closed, or that another process wrote; one that is gone needs none."""
+    def closed_chunk(self, chunk: int) -> None:
+        """Sync a chunk that was closed, or that another process wrote; one that is gone needs none.
+
+        Raises:
+            TooManyOpenFiles: nothing was synced, and nothing failed: it may be tried again.
+        """
         with suppress(FileNotFoundError):
             fd = self._files.open_write(self._dirfd, chunk_name(chunk))
             try:
