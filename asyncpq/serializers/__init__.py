@@ -21,6 +21,7 @@ from asyncpq.serializers._detect import detect, detect_record
 from asyncpq.serializers._outcomes import Damaged, Torn
 from asyncpq.serializers._plain import Opaque, TooComplex, plain_loads
 from asyncpq.serializers._protocol import Serializer
+from asyncpq.serializers._quick import quick_end, quick_loads
 
 if TYPE_CHECKING:
     from asyncpq.serializers import cbor2
@@ -43,6 +44,8 @@ __all__ = [
     "orjson",
     "pickle",
     "plain_loads",
+    "quick_end",
+    "quick_loads",
     "self_delimiting",
 ]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from asyncpq.serializers._outcomes import Damaged
 
-__all__ = ["LITERALS", "decimal"]
+__all__ = ["BYTE_STRINGS", "LITERALS", "decimal"]
 
 DIGITS: Final = 4300  # of an integer in text; reading them costs the square
 
@@ -39,11 +39,11 @@ def _int(arg: bytes) -> int | bool:
     return text == b"01" if text in (b"00", b"01") else decimal(arg)
 
 
-def _string(arg: bytes) -> str:
+def _string(arg: bytes) -> bytes:
     text = _line(arg).strip()
     if len(text) < 2 or text[:1] not in b"'\"" or text[:1] != text[-1:]:
         raise Damaged("a pickled str is not quoted")
-    return _ESCAPE.sub(_unescape, text[1:-1]).decode("latin-1")
+    return _ESCAPE.sub(_unescape, text[1:-1])
 
 
 def _unescape(found: re.Match[bytes]) -> bytes:
@@ -74,7 +74,6 @@ LITERALS: Final[dict[int, Callable[[bytes], Any]]] = {
     ord("I"): _int,
     ord("L"): decimal,
     ord("F"): lambda arg: float(_line(arg)[:DIGITS]),
-    ord("S"): _string,
     ord("V"): lambda arg: arg[:-1].decode("raw-unicode-escape"),
     ord("J"): _signed,
     ord("K"): lambda arg: arg[0],
@@ -82,8 +81,6 @@ LITERALS: Final[dict[int, Callable[[bytes], Any]]] = {
     ord("G"): _float,
     0x8A: lambda arg: _signed(arg[1:]),
     0x8B: lambda arg: _signed(arg[4:]),
-    ord("U"): lambda arg: arg[1:].decode("latin-1"),
-    ord("T"): lambda arg: arg[4:].decode("latin-1"),
     ord("X"): _text(4),
     0x8C: _text(1),
     0x8D: _text(8),
@@ -95,4 +92,11 @@ LITERALS: Final[dict[int, Callable[[bytes], Any]]] = {
     ord("}"): lambda arg: {},
     ord(")"): lambda arg: (),
     0x8F: lambda arg: set(),
+}
+
+# Python 2's `str`: whoever asks knows what its bytes mean.
+BYTE_STRINGS: Final[dict[int, Callable[[bytes], bytes]]] = {
+    ord("S"): _string,
+    ord("U"): lambda arg: arg[1:],
+    ord("T"): lambda arg: arg[4:],
 }

@@ -11,7 +11,19 @@ from typing import Final
 
 from asyncpq.serializers._outcomes import Damaged, Torn
 
-__all__ = ["FRAME", "ONE_LINE", "PROTO", "STOP", "TWO_LINES", "WIDTH", "after", "end_of", "frame", "newline"]
+__all__ = [
+    "FRAME",
+    "HIGHEST_PROTOCOL",
+    "ONE_LINE",
+    "PROTO",
+    "STOP",
+    "TWO_LINES",
+    "WIDTH",
+    "after",
+    "end_of",
+    "frame",
+    "newline",
+]
 
 HIGHEST_PROTOCOL: Final = 5
 STOP: Final = 0x2E

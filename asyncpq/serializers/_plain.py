@@ -5,20 +5,24 @@
 
 Built are None, bool, int, float, str, bytes, bytearray, list, tuple, dict, set and frozenset, of protocols
 0 to 5; an Opaque stands where a class or a function would be needed.  The `str` of Python 2 becomes str by
-latin-1: ASCII stays what it is, and every byte can be seen.
+latin-1, unless another encoding is asked for: ASCII stays what it is, and every byte can be seen.
+
+What needs no class goes the short way (_quick.py), with the same result.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from asyncpq.serializers._literals import LITERALS, decimal
+from asyncpq.serializers._literals import BYTE_STRINGS, LITERALS, decimal
 from asyncpq.serializers._opcodes import FRAME, PROTO, STOP, WIDTH, after, frame
 from asyncpq.serializers._outcomes import Damaged, Torn, refused
+from asyncpq.serializers._quick import KEY_PARTS, PLAIN_MAKERS, quick_loads
 
 __all__ = ["Opaque", "TooComplex", "plain_loads"]
 
-KEY_PARTS: Final = 1000  # values in one key of a dict: hashing neither recurses deep nor takes long
+SAME_HASH: Final = 1000  # different keys of one hash in one pickle: more take the square of their number
 
 
 class TooComplex(Damaged):
@@ -37,22 +41,27 @@ class Opaque:
     state: Any = None
     items: list[Any] = field(default_factory=list)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"this stands for an object of {self.name}, which was not made: it cannot be stored")
 
-def plain_loads(buffer: bytes, start: int, *, classes: bool = True) -> tuple[Any, int]:
+
+def plain_loads(buffer: bytes, start: int, *, classes: bool = True, encoding: str = "latin-1") -> tuple[Any, int]:
     """The plain value of the pickle at *start*, and the offset behind it.
 
     Args:
         buffer: the bytes; nothing beyond them is believed.
         start: where the pickle begins.
         classes: whether Opaque may stand in for a class; else needing one is Damaged.
+        encoding: of Python 2's byte strings, or "bytes", which leaves them bytes.
 
     Raises:
         Torn: the buffer ends before the pickle does.
         Damaged: this is no pickle of plain data.
     """
-    machine = _Machine(classes)
+    if classes and (quick := quick_loads(buffer, start, encoding)):
+        return quick
     try:
-        return machine.run(buffer, start)
+        return _Machine(classes, encoding).run(buffer, start)
     except IndexError:
         raise Damaged("a pickle takes more from its stack than there is") from None
     except KeyError as error:
@@ -66,10 +75,11 @@ def plain_loads(buffer: bytes, start: int, *, classes: bool = True) -> tuple[Any
 class _Machine:
     """The stack, its marks (the stacks below them) and the memo."""
 
-    __slots__ = ("below", "classes", "memo", "stack")
+    __slots__ = ("below", "classes", "encoding", "hashes", "memo", "stack")
 
-    def __init__(self, classes: bool) -> None:
-        self.classes = classes
+    def __init__(self, classes: bool, encoding: str) -> None:
+        self.classes, self.encoding = classes, encoding
+        self.hashes: Counter[tuple[int, int]] = Counter()  # by what holds the keys
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -88,12 +98,28 @@ class _Machine:
                 raise Torn
             if op in LITERALS:
                 self.stack.append(LITERALS[op](buffer[pos + 1 : end]))
+            elif op in BYTE_STRINGS:
+                self.stack.append(self.text(BYTE_STRINGS[op](buffer[pos + 1 : end])))
             elif op == FRAME:
                 frame_end = frame(buffer, pos)[1]
             elif op != PROTO:
                 _ACTIONS[op](self, buffer[pos + 1 : end])
             pos = end
         raise Torn
+
+    def text(self, data: bytes) -> str | bytes:
+        """A `str` of Python 2."""
+        return data if self.encoding == "bytes" else data.decode(self.encoding)
+
+    def keys(self, holder: object, values: Iterable[Any]) -> Iterator[Any]:
+        """*values*, which may be hashed: none of too many parts, nor too many with the same hash in *holder*."""
+        for value in values:
+            if isinstance(value, _CHOSEN):
+                place = id(holder), hash(_of_few_parts(value))
+                self.hashes[place] += 1
+                if self.hashes[place] > SAME_HASH:
+                    raise TooComplex("a pickle has too many keys of the same hash")
+            yield value
 
     def to_mark(self) -> list[Any]:
         """Take what lies above the last mark, and the mark."""
@@ -110,7 +136,7 @@ class _Machine:
         """Push what calling *maker* would give: plain data, where it is written so, else a stand-in."""
         if not isinstance(maker, Opaque):
             raise Damaged(f"a pickle calls a value of type {type(maker).__name__}")
-        value = _remade(maker.name, args) if maker.name in _PLAIN_MAKERS else None
+        value = _remade(self, maker.name, args) if maker.name in PLAIN_MAKERS else None
         if value is None:
             self.opaque(*_instance(maker.name, args))
         else:
@@ -120,7 +146,10 @@ class _Machine:
 # What is done with the values on the stack, by opcode; *arg* is what follows the opcode.
 
 
-def _key(value: Any) -> Any:
+_CHOSEN: Final = (int, float, tuple, frozenset)  # whose hash is no secret: others have it where somebody wants it
+
+
+def _of_few_parts(value: Any) -> Any:
     """*value*, which may be hashed: its parts are counted first, as often as hashing looks at them."""
     waiting, parts = [value], 0
     while waiting:
@@ -133,34 +162,46 @@ def _key(value: Any) -> Any:
     return value
 
 
-def _extend(target: Any, values: list[Any]) -> None:
+def _extend(m: _Machine, target: Any, values: list[Any]) -> None:
     """APPENDS and ADDITEMS."""
     if isinstance(target, set):
-        target.update(_key(value) for value in values)
+        target.update(m.keys(target, values))
     elif isinstance(target, Opaque):
         target.items.extend(values)
-    elif isinstance(target, list):
+    elif isinstance(target, list | bytearray):
         target.extend(values)
-    else:
+    elif values:
         raise Damaged(f"a pickle appends to a value of type {type(target).__name__}")
 
 
-def _set(target: Any, flat: list[Any]) -> None:
+def _set(m: _Machine, target: Any, flat: list[Any]) -> None:
     """SETITEMS: keys and values in turn."""
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
     if isinstance(target, Opaque):
         target.items.extend(pairs)
     elif isinstance(target, dict):
-        target.update((_key(key), value) for key, value in pairs)
-    else:
+        target.update(zip(m.keys(target, flat[::2]), flat[1::2], strict=True))
+    elif isinstance(target, list | bytearray):
+        _set_in_list(target, pairs)
+    elif pairs:
         raise Damaged(f"a pickle sets items of a value of type {type(target).__name__}")
+
+
+def _set_in_list(target: Any, pairs: list[tuple[Any, Any]]) -> None:
+    """No pickler writes this, and every unpickler does it."""
+    for index, value in pairs:
+        try:
+            target[index] = value
+        except IndexError:
+            raise Damaged("a pickle sets an item of a list that has not so many") from None
 
 
 def _build(m: _Machine, arg: bytes) -> None:
     state, target = m.stack.pop(), m.stack[-1]
-    if not isinstance(target, Opaque):
+    if isinstance(target, Opaque):
+        target.state = state
+    elif state is not None and state != (None, {}):  # nothing, which every unpickler gives to any value
         raise Damaged(f"a pickle gives state to a value of type {type(target).__name__}")
-    target.state = state
 
 
 def _pop(m: _Machine, arg: bytes) -> None:
@@ -185,28 +226,28 @@ def _dup(m: _Machine, arg: bytes) -> None:
 
 def _append(m: _Machine, arg: bytes) -> None:
     value = m.stack.pop()
-    _extend(m.stack[-1], [value])
+    _extend(m, m.stack[-1], [value])
 
 
 def _extend_to_mark(m: _Machine, arg: bytes) -> None:
     values = m.to_mark()
-    _extend(m.stack[-1], values)
+    _extend(m, m.stack[-1], values)
 
 
 def _set_item(m: _Machine, arg: bytes) -> None:
     value, key = m.stack.pop(), m.stack.pop()
-    _set(m.stack[-1], [key, value])
+    _set(m, m.stack[-1], [key, value])
 
 
 def _set_items(m: _Machine, arg: bytes) -> None:
     flat = m.to_mark()
-    _set(m.stack[-1], flat)
+    _set(m, m.stack[-1], flat)
 
 
 def _dict(m: _Machine, arg: bytes) -> None:
     flat = m.to_mark()
     m.stack.append({})
-    _set(m.stack[-1], flat)
+    _set(m, m.stack[-1], flat)
 
 
 def _list(m: _Machine, arg: bytes) -> None:
@@ -221,7 +262,7 @@ def _tuple(m: _Machine, arg: bytes) -> None:
 
 def _frozenset(m: _Machine, arg: bytes) -> None:
     values = m.to_mark()
-    m.stack.append(frozenset(_key(value) for value in values))
+    m.stack.append(frozenset(m.keys(values, values)))
 
 
 def _tuple_of(size: int) -> Callable[[_Machine, bytes], None]:
@@ -292,7 +333,7 @@ def _instance(name: str, args: Any) -> tuple[str, Any]:
     return name, args
 
 
-def _remade(name: str, args: Any) -> Any:
+def _remade(m: _Machine, name: str, args: Any) -> Any:
     """What older protocols write as a call: bytes, bytearray and the sets; None if it is not written so."""
     kind = name.rpartition(".")[2]
     match args:
@@ -304,20 +345,12 @@ def _remade(name: str, args: Any) -> Any:
         case () if kind in ("bytes", "bytearray"):
             return b"" if kind == "bytes" else bytearray()
         case (list(items),) if kind in ("set", "frozenset"):
-            keys = [_key(item) for item in items]
+            keys = m.keys(items, items)
             return set(keys) if kind == "set" else frozenset(keys)
     return None
 
 
 _INSTANCES: Final = ("copy_reg._reconstructor", "copyreg._reconstructor")
-_PLAIN_MAKERS: Final = frozenset(
-    ["_codecs.encode"]
-    + [
-        f"{module}.{kind}"
-        for module in ("builtins", "__builtin__")
-        for kind in ("bytes", "bytearray", "set", "frozenset")
-    ]
-)
 
 
 def _persistent(m: _Machine, arg: bytes) -> None:

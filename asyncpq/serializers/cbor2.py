@@ -4,7 +4,9 @@ A tuple comes back as a list.  What could not be read again, such as 401 lists i
 encode().
 """
 
+import marshal
 import re
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import IO, Any, Final
 
@@ -27,12 +29,15 @@ __all__ = [
     "is_async",
     "load",
     "loads",
+    "pack",
     "resync",
     "skip",
 ]
 
 NAME: Final[str] = "cbor2"
 is_async: Final[bool] = False
+
+DEPTH_MAX: Final = 1000  # levels of an item
 
 _SAFE: Final = frozenset([str, bytes, int, float, bool, type(None)])  # what these become can always be read
 _CLAIMS: Final = re.compile(rb"[\x99-\x9b\xb9-\xbb]")  # heads of arrays and maps with a length of its own
@@ -51,8 +56,15 @@ def load(fp: IO[bytes]) -> Any:
     return loads(read_record(fp))
 
 
+def pack(value: Any) -> bytes:
+    """The record of *value*, whether or not it can be read again: for those who try."""
+    return record_of(_pack(value))
+
+
 def encode(value: Any) -> bytes:
     """The record of *value*; raises what cbor2 raises, also for what only reading would refuse."""
+    if type(value) not in _SAFE:
+        _refuse_deep(value)
     body = _pack(value)
     if type(value) not in _SAFE:
         try:
@@ -60,6 +72,32 @@ def encode(value: Any) -> bytes:
         except cbor2.CBORError as error:
             raise unreadable(error) from error
     return record_of(body)
+
+
+def _refuse_deep(value: Any) -> None:
+    """Raise ValueError for what nests deeper than cbor2's encoder can follow: it would end the process."""
+    try:
+        marshal.dumps(value)  # follows 2,000 levels, fast, and knows only plain data
+    except ValueError:
+        if _deeper_than(value, DEPTH_MAX):
+            raise ValueError(f"this item is nested more than {DEPTH_MAX} levels deep, or holds itself") from None
+
+
+def _deeper_than(value: Any, most: int) -> bool:
+    level = {0: value}  # by identity: what is there twice is followed once
+    for _ in range(most + 1):
+        level = {id(part): part for whole in level.values() for part in _parts(whole)}
+        if not level:
+            return False
+    return True
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return (*value, *value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    return (value.value,) if isinstance(value, cbor2.CBORTag) else ()
 
 
 def loads(record: bytes) -> Any:

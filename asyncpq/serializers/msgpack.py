@@ -35,6 +35,11 @@ def load(fp: IO[bytes]) -> Any:
     return loads(read_record(fp))
 
 
+def pack(value: Any) -> bytes:
+    """The record of *value*, whether or not it can be read again: for those who try."""
+    return record_of(_Packer().pack(value))
+
+
 def encode(value: Any) -> bytes:
     """The record of *value*; raises what msgpack raises, also for keys that only reading would refuse."""
     body: bytes = _Packer().pack(value)

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -143,3 +144,26 @@ def test_check_refuses_what_would_cost_the_unpickler_its_memory() -> None:
 @pytest.mark.parametrize("claim", ["BINBYTES8 of 2**62", "FRAME", "BINBYTES of 4 GiB", "LONG4 of 2 GiB"])
 def test_a_length_beyond_the_buffer_is_torn(reader: Callable[[bytes, int], Any], claim: str) -> None:
     assert outcome(reader, HOSTILE[claim]) is Torn
+
+
+def in_each_other(wrap: Callable[[Any], Any], depth: int = 200_000) -> Any:
+    item: Any = datetime(2026, 1, 1, tzinfo=UTC)  # which marshal does not know
+    for _ in range(depth):
+        item = wrap(item)
+    return item
+
+
+WRAPS: Final[dict[str, Callable[[Any], Any]]] = {
+    "lists": lambda item: [item],
+    "tuples": lambda item: (item, 1),
+    "dicts": lambda item: {"a": item},
+}
+# orjson follows tuples without its limit, and ends the process: the docstring of its module here says so.
+NESTED: Final = [(name, wrap) for name in serializers.NAMES for wrap in WRAPS if (name, wrap) != ("orjson", "tuples")]
+
+
+@pytest.mark.parametrize(("name", "wrap"), NESTED)
+def test_an_item_nested_without_end_is_refused_and_not_followed(name: str, wrap: str) -> None:
+    """The encoder of cbor2 follows it until the stack ends, and the process with it."""
+    with pytest.raises((ValueError, RecursionError, TypeError)):
+        serializers.get(name).encode(in_each_other(WRAPS[wrap]))
