@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from asyncpq.files import Files
 
-__all__ = ["check_tempdir", "open_directory", "refuse_other_openers"]
+__all__ = ["check_tempdir", "open_directory", "refuse_other_openers", "take_lock"]
 
 TRIES: Final = 5  # to get hold of a directory that is being replaced
 LEASE_TRIES: Final = 4  # a reader has a file open for a moment only
@@ -58,7 +58,7 @@ def open_directory(files: Files, path: Path | str, *, lock: bool) -> tuple[int, 
             files.remove_path(made)
             raise _explained(error, path) from error
         try:
-            if not lock or _locked(files, dirfd, path):
+            if not lock or take_lock(files, dirfd, path):
                 return dirfd, made
         except BaseException as error:
             files.close(dirfd)
@@ -69,8 +69,13 @@ def open_directory(files: Files, path: Path | str, *, lock: bool) -> tuple[int, 
     raise NotAQueue(path, "this directory is being replaced again and again by another program")
 
 
-def _locked(files: Files, dirfd: int, path: Path | str) -> bool:
-    """Take the lock; False: another directory lies at *path* by now."""
+def take_lock(files: Files, dirfd: int, path: Path | str) -> bool:
+    """Take the lock; return False when another directory lies at *path* by now.
+
+    Raises:
+        QueueLocked: another asyncpq queue has it.
+        OSError: there are no locks here; the text says what to do.
+    """
     try:
         taken = files.lock(dirfd)
     except OSError as error:

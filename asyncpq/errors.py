@@ -6,18 +6,26 @@
       QueueClosed     closed or shut down                also asyncio.QueueShutDown (Python 3.13)
       QueueLocked     somebody else has the directory open
         DatabaseBusy    another program held the database's lock for too long
+        DatabaseOpen    another program has the database open
       QueueFailed     a sync failed; reopen the queue
       MixedUse        get and claim on one open queue    also RuntimeError
       WrongContext    another loop, another process      also RuntimeError
       NotInFlight     an answer to an item that this queue does not hold     also ValueError
         AlreadyAnswered a delivery was answered before, or its lease is over
+      TooManyOpenFiles the limit on descriptors is reached    also OSError (EMFILE, ENFILE)
       StorageError    the directory or database, or what lies in it
         NotAQueue       this path holds no queue
+          SeveralQueues   this database holds several, and none was named
         WrongSerializer written with another serializer
         CorruptQueue    damaged so that opening cannot heal it
           CorruptDatabase   the same of a SQLite database
         CorruptRecord   one record cannot be read
           CorruptRow      the same of a row of a SQLite queue
+      MigrationError  a queue was not moved; the source is as it was
+        Unfit           the target cannot carry some of its items
+        Unreadable      some of its items cannot be read
+        InTheWay        something has a name that the migration needs
+        NeedsGap        old and new cannot be exchanged in one step here
     SyncFailed        inside the engine only: becomes QueueFailed
 
 An item that cannot be serialized raises what its serializer raises; a disk that is full raises OSError.
@@ -26,11 +34,13 @@ An item that cannot be serialized raises what its serializer raises; a disk that
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Sequence
 
 __all__ = [
     "AlreadyAnswered",
@@ -40,15 +50,23 @@ __all__ = [
     "CorruptRecord",
     "CorruptRow",
     "DatabaseBusy",
+    "DatabaseOpen",
     "Empty",
     "Full",
+    "InTheWay",
+    "MigrationError",
     "MixedUse",
+    "NeedsGap",
     "NotAQueue",
     "NotInFlight",
     "QueueClosed",
     "QueueFailed",
     "QueueLocked",
+    "SeveralQueues",
     "StorageError",
+    "TooManyOpenFiles",
+    "Unfit",
+    "Unreadable",
     "WrongContext",
     "WrongSerializer",
 ]
@@ -98,6 +116,19 @@ class DatabaseBusy(QueueLocked):
         )
 
 
+class DatabaseOpen(QueueLocked):
+    """Somebody has this database open, which has to be alone for that; nothing was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], who: str) -> None:
+        """*who* is a clause such as 'another program'."""
+        self.path, self.who = path, who
+        AsyncpqError.__init__(
+            self,
+            f"{path}: {who} has this database open; close it there first, "
+            f"or look at it with asyncpq.sqlite.check, which needs no lock",
+        )
+
+
 class QueueFailed(AsyncpqError):
     """The disk reported a failed sync, so what it holds is not known; reopen the queue.
 
@@ -142,6 +173,20 @@ class AlreadyAnswered(NotInFlight):
         super().__init__(f"this delivery was {answer} already: it takes one answer, and the first one counts")
 
 
+class TooManyOpenFiles(AsyncpqError, OSError):
+    """This process, or the system, may open no more files; nothing was changed, and every open queue goes on."""
+
+    def __init__(self, errno: int, path: str | os.PathLike[str], limit: str) -> None:
+        """*limit* is a clause that names it, and how to raise it."""
+        self.path, self.limit = path, limit
+        super().__init__(
+            errno,
+            f"too many open files: {limit}; or close queues and other files that are not needed "
+            f"(an open queue takes two descriptors, three while something is not durable)",
+            str(path),
+        )
+
+
 class StorageError(AsyncpqError):
     """Something is wrong with the directory or with what lies in it."""
 
@@ -153,6 +198,17 @@ class NotAQueue(StorageError):
         """*why* ends the sentence that begins with the path."""
         self.path, self.why = path, why
         super().__init__(f"{path}: {why}")
+
+
+class SeveralQueues(NotAQueue):
+    """This database holds several queues, and none of them was named."""
+
+    def __init__(self, path: str | os.PathLike[str], names: list[str], missing: str | None = None) -> None:
+        """*names* are those that are there; *missing* was asked for and is not."""
+        self.names, self.missing = names, missing
+        found = f"no queue {missing!r} in it, but" if missing is not None else "several queues in it:"
+        shown = ", ".join(map(repr, names[:20])) + f" and {len(names) - 20} more" * (len(names) > 20)
+        super().__init__(path, f"there is {found} {shown}; say which one: sqlite:{os.fspath(path)}#{names[0]}")
 
 
 class WrongSerializer(StorageError):
@@ -189,7 +245,8 @@ class CorruptDatabase(CorruptQueue):
         self.path, self.why = path, why
         StorageError.__init__(
             self,
-            f"{path}: {why}; restore the file from a copy, or save what can be read with the sqlite3 shell's .recover",
+            f"{path}: {why}; asyncpq.sqlite.check(path) shows what can be read, "
+            f"and asyncpq.sqlite.repair(path) keeps every row that can",
         )
 
 
@@ -215,6 +272,79 @@ class CorruptRow(CorruptRecord):
             self,
             f"{path}: table {table!r}, _id {row}: {why}; open the queue with on_corrupt='skip' to set such rows "
             f"aside and go on, or replace this one with update(item, {row})",
+        )
+
+
+class MigrationError(AsyncpqError):
+    """A queue was not moved: the source is as it was, and there is no target."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        """*why* ends the sentence that begins with the path."""
+        self.path, self.why = path, why
+        super().__init__(f"{path}: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something that a target does not carry."""
+
+    kind: str  # such as "tuples"
+    items: int  # that have it
+    becomes: str | None  # None: it is never accepted
+    where: str  # the first of them lies; never what it holds
+
+    def __str__(self) -> str:
+        items = "1 item" if self.items == 1 else f"{self.items:,} items"
+        way = f", which would become {self.becomes}" if self.becomes else ""
+        return f"{self.kind} in {items} (the first: {self.where}){way}"
+
+
+class Unfit(MigrationError):
+    """The target cannot carry all items as they are."""
+
+    def __init__(self, path: str | os.PathLike[str], serializer: str, losses: Sequence[Loss]) -> None:
+        """*losses* is what *serializer* does not carry, with the number of items and the place of one."""
+        self.serializer, self.losses = serializer, tuple(losses)
+        kinds = "; ".join(str(loss) for loss in losses)
+        hopeless = [loss.kind for loss in losses if loss.becomes is None]
+        way = (
+            f"choose another serializer: {' and '.join(hopeless)} cannot be carried at all"
+            if hopeless
+            else "accept that with lossy=True (--lossy), or choose another serializer"
+        )
+        super().__init__(path, f"{serializer} cannot carry every item as it is: {kinds}. There is no target; {way}")
+
+
+class Unreadable(MigrationError):
+    """Some items of the source cannot be read."""
+
+    def __init__(self, path: str | os.PathLike[str], count: int, places: Sequence[tuple[str, str]]) -> None:
+        """*places* are the first of *count*: where, and why."""
+        self.count, self.places = count, tuple(places)
+        shown = "; ".join(f"{where}: {why}" for where, why in places)
+        more = f"; and {count - len(places)} more" if count > len(places) else ""
+        super().__init__(
+            path,
+            f"{count} {'place' if count == 1 else 'places'} cannot be read: {shown}{more}. "
+            f"There is no target; set them aside with skip_bad=True (--skip-bad), or repair the queue first",
+        )
+
+
+class InTheWay(MigrationError):
+    """Something has a name that the migration needs; it was left alone."""
+
+
+class NeedsGap(MigrationError):
+    """Old and new cannot be exchanged in one step on this file system."""
+
+    def __init__(self, path: str | os.PathLike[str], backup: str | os.PathLike[str]) -> None:
+        """*path* is the queue, *backup* what the old one will be called."""
+        self.backup = backup
+        super().__init__(
+            path,
+            f"this system cannot exchange two names in one step, so for a moment nothing would be at this path (a "
+            f"crash there leaves the queue at {backup} until the migration is called again); accept that with "
+            f"gap=True (--gap), or migrate to another path",
         )
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
 INFO: Final = "info"
 INFO_TEMP: Final = "info.tmp"  # a new info before its rename; removed by opening
@@ -114,6 +114,16 @@ def listing(names: Iterable[str]) -> Listing:
             numbers.append(number)
     numbers.sort()
     return Listing(numbers, frozenset(others))
+
+
+def foreign(names: Container[str]) -> str | None:
+    """Say whose chunks a directory with these names holds; None: this format's.
+
+    queuelib's are called q00000 too, and are no records.
+    """
+    if INFO not in names and "info.json" in names:
+        return "holds a queue of queuelib; 'asyncpq migrate' makes one of asyncpq's of it"
+    return None
 
 
 def new_fields(chunksize: int) -> dict[str, Any]:

@@ -19,13 +19,11 @@ import aiofiles
 
 from asyncpq import layout, serializers
 from asyncpq.errors import CorruptQueue, NotAQueue, QueueClosed, WrongSerializer
-from asyncpq.files import FILES, OSFiles
+from asyncpq.files import FILES
 from asyncpq.layout import Info, Mark, Position
+from asyncpq.looking import Looking, traceless
 from asyncpq.recovery.acks import find_acked
 from asyncpq.serializers import Torn
-
-with suppress(ImportError):  # Windows has neither fcntl nor O_NOATIME
-    import fcntl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,16 +67,6 @@ class View:
         return self.info.chunksize if self.info else 0
 
 
-class _Looking(OSFiles):
-    """Reads that leave the times of access alone."""
-
-    def open_read(self, dirfd: int, name: str) -> int:
-        return _traceless(super().open_read(dirfd, name))
-
-    def drop_cache(self, fd: int) -> None:
-        """Leave the cache alone: a writer may be using it."""
-
-
 class Directory:
     """The open directory, for threads: the descriptor is closed when none of them uses it."""
 
@@ -90,7 +78,7 @@ class Directory:
     def open(self) -> None:
         """Open it; raises NotAQueue when there is none."""
         try:
-            fd = _traceless(FILES.open_dir(os.fspath(self._path)))
+            fd = traceless(FILES.open_dir(os.fspath(self._path)))
         except FileNotFoundError:
             raise NotAQueue(self._path, "there is no such directory") from None
         except NotADirectoryError:
@@ -111,12 +99,31 @@ class Directory:
         return aiofiles.open(name, "rb", buffering=0, opener=self._opener)
 
     def _opener(self, name: str, flags: int) -> int:
+        return self.descriptor(name)
+
+    def descriptor(self, name: str) -> int:
+        """Return a descriptor to read the file *name*, which whoever asked closes.
+
+        Raises:
+            FileNotFoundError: there is none.
+            CorruptQueue: it is no regular file.
+        """
         with self._lock:
             return self._open(name)
 
+    def copy_mode(self, target: int) -> None:
+        """Give the directory *target* mode, owner and group of this one, as far as this user may."""
+        with self._lock:
+            FILES.copy_mode(self._descriptor, target)
+
+    def locked(self) -> bool | None:
+        """Return whether an asyncpq queue has the directory open; None: the system does not tell."""
+        with self._lock:
+            return FILES.locked(self._descriptor)
+
     def _open(self, name: str) -> int:
         try:
-            return _traceless(FILES.open_read(self._descriptor, name))
+            return traceless(FILES.open_read(self._descriptor, name))
         except OSError as error:
             if error.errno not in _NOT_REGULAR:
                 raise
@@ -128,11 +135,16 @@ class Directory:
             info = self._info()
             return Found(info, info == self._info(), self._sizes())
 
+    def chunks(self) -> list[int]:
+        """Return the numbers of the chunk files, sorted."""
+        with self._lock:
+            return layout.chunk_numbers(FILES.list_dir(self._descriptor))
+
     def acked(self, view: View) -> dict[Position, int]:
         """The records from tail to head that are acknowledged, out of order."""
         with self._lock:
             try:
-                return find_acked(_Looking(), self._descriptor, view.serializer, list(view.sizes), view.tail, view.head)
+                return find_acked(Looking(), self._descriptor, view.serializer, list(view.sizes), view.tail, view.head)
             except FileNotFoundError:
                 return {}
 
@@ -147,14 +159,18 @@ class Directory:
             FILES.close(fd)
 
     def _sizes(self) -> dict[int, int]:
-        sizes = {}
+        sizes, names = {}, set()
         with os.scandir(self._descriptor) as entries:
             for entry in entries:
                 number = layout.chunk_number(entry.name)
+                if number is None:
+                    names.add(entry.name)
                 # A live writer may remove it between the listing and the stat.
                 with suppress(FileNotFoundError):
                     if number is not None and entry.is_file(follow_symlinks=False):
                         sizes[number] = entry.stat(follow_symlinks=False).st_size
+        if sizes and (why := layout.foreign(names)):
+            raise NotAQueue(self._path, why)
         return dict(sorted(sizes.items()))
 
     @property
@@ -242,11 +258,3 @@ def place(position: Position) -> tuple[int, int]:
 def not_open(path: Path) -> str:
     """Return what a reader says that is not open."""
     return f"{path}: this reader is not open; use `async with QueueReader(path) as reader:`"
-
-
-def _traceless(fd: int) -> int:
-    """*fd*, reading from which leaves the time of access alone, where this user may ask for that."""
-    if hasattr(os, "O_NOATIME"):
-        with suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NOATIME)
-    return fd

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from asyncpq.serializers import Serializer
 
 BLOCK: Final = 1024 * 1024  # bytes read at a time; doubled until the record at hand fits
+UNBUILT: Final = "the value of the record cannot be built"  # though its shape is right
 LOOK_MAX: Final = 64 * 1024 * 1024  # bytes behind a damaged place that are searched for a whole record
 
 
@@ -146,7 +147,7 @@ class Chunk:
             return damaged.why
         except Torn:
             return "the record is not whole"
-        return "the value of the record cannot be built"
+        return UNBUILT
 
     def rest(self, offset: int) -> Rest:
         """Return what the bytes from *offset* to the end are, where no whole record begins at *offset*."""

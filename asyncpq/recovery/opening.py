@@ -10,9 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import serializers
-from asyncpq.errors import CorruptQueue, NotAQueue, WrongSerializer
+from asyncpq.errors import CorruptQueue, NotAQueue, TooManyOpenFiles, WrongSerializer
 from asyncpq.journal import JOURNAL, JOURNAL_TEMP
-from asyncpq.layout import INFO, INFO_MAX, INFO_TEMP, SLOT_SIZE, START, Listing, chunk_name, listing, new_fields
+from asyncpq.layout import (
+    INFO,
+    INFO_MAX,
+    INFO_TEMP,
+    SLOT_SIZE,
+    START,
+    Listing,
+    chunk_name,
+    foreign,
+    listing,
+    new_fields,
+)
 from asyncpq.opened import Opened, Recovery
 from asyncpq.recovery import acks
 from asyncpq.recovery.chunks import Chunks
@@ -98,6 +109,8 @@ class Opening:
     def find(self, given: Serializer | None, there: Listing | None = None) -> Found:
         """Return what is there, and what opening is going to do; nothing is changed."""
         numbers, others = there or listing(self.files.list_dir(self.dirfd))
+        if numbers and (why := foreign(others)):
+            raise NotAQueue(self.path, why)
         data = read_info(self.files, self.dirfd) if INFO in others else None
         serializer, state = identify(self.path, data, given)
         if serializer is None or (given is None and isinstance(state, Unusable)):
@@ -342,4 +355,6 @@ def full_names(path: Path) -> Iterator[None]:
             raise
         if "regular" in str(error.strerror) or error.errno == errno.ELOOP:
             raise NotAQueue(path / name, "is no regular file, so this is no queue") from error
+        if isinstance(error, TooManyOpenFiles):
+            raise TooManyOpenFiles(error.errno, path / name, error.limit) from error
         raise OSError(error.errno, error.strerror, str(path / name)) from error

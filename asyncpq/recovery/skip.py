@@ -6,7 +6,7 @@ r r ????????????? r r r            what the chunk must hold, less what is whole,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from asyncpq.layout import Position, chunk_name
 from asyncpq.recovery.chunks import Chunks
@@ -39,21 +39,40 @@ def pass_over(
         OSError: it could not be set aside; nothing was changed.
     """
     chunks = Chunks(files, dirfd, serializer, [at.chunk], holes=False)
-    is_last = at.chunk == head.chunk
-    left = (head.count if is_last else chunksize) - at.count  # records from here to the end
-    beyond = head if is_last else Position(at.chunk + 1, 0, 0)
     try:
         with chunks.open(at.chunk) as chunk:
-            stop = head.offset if is_last else chunk.size
-            end = min(chunk.behind(at.offset, stop), stop)
-            records = _swallowed(chunk, at.offset, end, stop, left)
-            end = stop if records == left else end
-            there = min(end, chunk.size)
+            place = damaged_place(chunk, at, head, chunksize)
     except FileNotFoundError:
-        return beyond, left
-    if there > at.offset:
-        Healer(files, dirfd, path).copy_aside([(chunk_name(at.chunk), at.offset, there)])
-    return (beyond, left) if records == left else (Position(at.chunk, at.count + records, end), records)
+        return _beyond(at, head, chunksize)
+    if place.end > at.offset:
+        Healer(files, dirfd, path).copy_aside([(chunk_name(at.chunk), at.offset, place.end)])
+    return place.behind, place.records
+
+
+class DamagedPlace(NamedTuple):
+    """Bytes that are no record."""
+
+    behind: Position  # where the next record begins
+    records: int  # that were there, as far as can be told
+    end: int  # byte of the file
+
+
+def damaged_place(chunk: Chunk, at: Position, head: Position, chunksize: int) -> DamagedPlace:
+    """Return what lies at *at* in *chunk*, where no record begins; *head* is the end of the queue."""
+    beyond, left = _beyond(at, head, chunksize)
+    stop = head.offset if at.chunk == head.chunk else chunk.size
+    end = min(chunk.behind(at.offset, stop), stop)
+    records = _swallowed(chunk, at.offset, end, stop, left)
+    if records == left:
+        return DamagedPlace(beyond, left, min(stop, chunk.size))
+    return DamagedPlace(Position(at.chunk, at.count + records, end), records, min(end, chunk.size))
+
+
+def _beyond(at: Position, head: Position, chunksize: int) -> tuple[Position, int]:
+    """Return where the chunk of *at* ends, and how many records there are up to it."""
+    if at.chunk == head.chunk:
+        return head, head.count - at.count
+    return Position(at.chunk + 1, 0, 0), chunksize - at.count
 
 
 def _swallowed(chunk: Chunk, start: int, end: int, stop: int, left: int) -> int:

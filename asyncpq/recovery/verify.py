@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from asyncpq import serializers
 from asyncpq.layout import chunk_name
 from asyncpq.recovery.plan import Plan
-from asyncpq.serializers import Custom, Damaged, TooComplex, Torn, plain_loads
+from asyncpq.serializers import Custom, Damaged, TooComplex, Torn, plain_loads, quick_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,27 +181,33 @@ def _sound(chunk: Chunk, serializer: Serializer) -> Callable[[int], int | None]:
     return end_of
 
 
-def step_of(serializer: Serializer) -> Callable[[bytes, int], int]:
-    """Return what finds the end of a record that get() can read, or raises Torn or Damaged."""
+def step_of(serializer: Serializer, encoding: str = "latin-1") -> Callable[[bytes, int], int]:
+    """Return what finds the end of a record that get() can read, or raises Torn or Damaged.
+
+    Args:
+        serializer: of the records.
+        encoding: of Python 2's byte strings in pickles, as for `plain_loads`.
+    """
     if isinstance(serializer, Custom):
         return serializer.skip
     if serializer.NAME == "pickle":
-        return _pickled
+        return partial(_pickled, encoding=encoding)
     if serializer.NAME == "cbor2":
-        return _decoded_cbor
+        return partial(_decoded, serializers.get("cbor2").decode)
     return serializer.check
 
 
-def _pickled(buffer: bytes, start: int) -> int:
+def _pickled(buffer: bytes, start: int, encoding: str) -> int:
     """Check the shape of a pickle, then the values, as far as they need no class."""
+    quick = quick_end(buffer, start, encoding)
+    if quick is not None:
+        return quick
     end = serializers.pickle.check(buffer, start)
     with suppress(TooComplex):
-        plain_loads(buffer[start:end], 0)
+        plain_loads(buffer[start:end], 0, encoding=encoding)
     return end
 
 
-def _decoded_cbor(buffer: bytes, start: int) -> int:
-    """As `skip` of cbor2, and build the value, where the library is there."""
-    end = serializers.get("cbor2").skip(buffer, start)
-    serializers.get("cbor2").decode(buffer[start:end], 0)
-    return end
+def _decoded(decode: Callable[[bytes, int], tuple[Any, int]], buffer: bytes, start: int) -> int:
+    """Build the value: what the library takes, get() takes."""
+    return decode(buffer, start)[1]
