@@ -119,7 +119,7 @@ async def meets_damage(place: Place) -> bool:
         assert got == len(ITEMS)
         return False
     assert str(place.database) in said
-    assert ".recover" in said or "on_corrupt" in said
+    assert "asyncpq.sqlite.repair(path)" in said or "on_corrupt" in said
     if queue._engine is None:
         assert files(place.path) == before
     with suppress(CorruptDatabase):  # it has to write, too
@@ -159,7 +159,7 @@ async def test_a_schema_that_is_not_the_one_we_made_is_damage(tmp_path: Path) ->
     database = await written(Place("fifo", tmp_path), touched=True)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("ALTER TABLE asyncpq_claims_queue_default RENAME COLUMN expires TO expirfs")
-    async with refused(tmp_path, CorruptDatabase, r"SQLite says: .*expires; restore the file from a copy"):
+    async with refused(tmp_path, CorruptDatabase, r"SQLite says: .*expires; asyncpq.sqlite.check"):
         await AsyncSQLiteQueue(tmp_path).open()
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.errors import CorruptDatabase, DatabaseBusy, NotAQueue, SyncFailed
-from asyncpq.files import FILES
+from asyncpq.files import FILES, open_path, shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +41,8 @@ def explained(error: sqlite3.Error, path: str, timeout: float) -> BaseException:
     if code == _READONLY or (code == _CANTOPEN and _on_read_only_file_system(path)):
         why = "the database, or its file system, is read-only; make it writable, or copy the file"
         return OSError(errno.EROFS, why, path)
+    if (short := missing_descriptor(error, path)) is not None:
+        return short
     if code == _IOERR:
         return SyncFailed(OSError(errno.EIO, f"SQLite says: {error}", path))
     if code == _CANTOPEN:
@@ -48,6 +50,12 @@ def explained(error: sqlite3.Error, path: str, timeout: float) -> BaseException:
     if isinstance(error, sqlite3.DataError):
         return ValueError(f"{path}: SQLite does not take the item: {error}")
     return error
+
+
+def missing_descriptor(error: BaseException, path: str) -> OSError | None:
+    """Return what tells that *error* came for want of a descriptor; None: it did not."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return shortage(path) if code == _CANTOPEN else None
 
 
 def _on_read_only_file_system(path: str) -> bool:
@@ -152,6 +160,16 @@ class Database:
         self.rollback()
         self.execute("PRAGMA cache_size=-2000")
 
+    def open_log(self) -> None:
+        """Open the log, where there is one: a sync may then not fail for want of a descriptor.
+
+        Raises:
+            TooManyOpenFiles: see there.
+        """
+        if self.wal and self._log is None:
+            with suppress(FileNotFoundError):
+                self._log = open_path(self.path + "-wal")
+
     def sync(self) -> None:
         """Make durable all that was committed; what comes behind a rollback journal is.
 
@@ -162,11 +180,10 @@ class Database:
             return
         began = time.monotonic()
         try:
+            self.open_log()
             if self._log is None:
-                self._log = os.open(self.path + "-wal", os.O_RDONLY | os.O_CLOEXEC)
+                return  # nothing was written since the last one closed, and that one synced all
             FILES.fdatasync(self._log)
-        except FileNotFoundError:
-            return  # nothing was written since the last one closed, and that one synced all
         except OSError as error:
             raise SyncFailed(error) from error
         seconds = time.monotonic() - began
@@ -195,7 +212,7 @@ class Database:
 
 def sync_directory(path: str) -> None:
     """Make durable that *path* has the name it has."""
-    descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    descriptor = FILES.open_dir(os.path.dirname(os.path.abspath(path)))
     try:
         FILES.fsync_dir(descriptor)
     finally:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asyncpq import serializers, threads
-from asyncpq.errors import SyncFailed, WrongSerializer
+from asyncpq.errors import CorruptDatabase, DatabaseOpen, SyncFailed, WrongSerializer
 from asyncpq.lane import call_loop, resolve
 from asyncpq.sqlite.blobs import fits, fitting
-from asyncpq.sqlite.database import MEMORY, Database, explained, sync_directory
+from asyncpq.sqlite.database import MEMORY, Database, explained, missing_descriptor, sync_directory
 from asyncpq.sqlite.engine import Engine, Opened
 from asyncpq.sqlite.owner import SETUP, Owner
 from asyncpq.sqlite.place import find_table, locate, make_room, make_tables
@@ -49,7 +49,7 @@ def open_store(plan: Plan) -> Opened:
     """Return the open table; on an error nothing is left open, and what was there is as it was.
 
     Raises:
-        NotAQueue, CorruptDatabase, WrongSerializer, DatabaseBusy: see there.
+        NotAQueue, CorruptDatabase, WrongSerializer, DatabaseBusy, DatabaseOpen: see there.
         OSError: it cannot be made, or not be written to.
     """
     file, in_directory = locate(plan.path, plan.kind, plan.db_file_name)
@@ -61,12 +61,17 @@ def open_store(plan: Plan) -> Opened:
     except sqlite3.Error as error:
         failed = explained(error, file, plan.timeout)
         raise (failed.cause if isinstance(failed, SyncFailed) else failed) from error
+    except UnicodeDecodeError as error:  # Python's, of what SQLite says
+        raise CorruptDatabase(file, "its schema is damaged") from error
 
 
 def _open(plan: Plan, file: str, in_directory: bool, there: bool) -> Opened:
+    before = _identity(file)
     database = Database(file, plan.timeout, full=plan.policy.name == "always")
     try:
         database.look()
+        if before is not None and _identity(file) != before:
+            raise DatabaseOpen(file, "a repair that has just put a new database here, or another program,")
         table, new = find_table(database, plan.kind, plan.name, in_directory)
         sql = Statements(plan.kind, table)
         serializer = plan.serializer or serializers.get("pickle") if new else _serializer(plan, database, sql)
@@ -87,10 +92,24 @@ def _open(plan: Plan, file: str, in_directory: bool, there: bool) -> Opened:
             sync_directory(file)
         if plan.policy.name == "always" or getattr(plan.policy, "items", None) is not None:
             database.grow_log()
+        if plan.policy.name != "always":
+            database.open_log()
         return Opened(file, serializer, store, ready)
-    except BaseException:
+    except BaseException as error:
+        short = missing_descriptor(error, file)  # before the close gives some back
         database.close()
+        if short is not None:
+            raise short from error
         raise
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    """Return what tells the file at this path from another one; None where there is none."""
+    try:
+        facts = os.stat(file)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _serializer(plan: Plan, database: Database, sql: Statements) -> Serializer:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, Unpack
 
+from asyncpq.canonical import digest
 from asyncpq.serializers import Damaged
 from asyncpq.sqlite.base import AckOptions, SQLiteQueue
-from asyncpq.sqlite.canonical import digest
 from asyncpq.sqlite.store import Store
 from asyncpq.sqlite.tables import ACKED
 
