@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from asyncpq import serializers
 from asyncpq.errors import NotAQueue, QueueLocked
 from asyncpq.files import OSFiles
+from asyncpq.keeping import CountingFiles
 from asyncpq.layout import INFO, START, Position, chunk_name, chunk_numbers
+from asyncpq.looking import Looking
 from asyncpq.recovery import foresee
 from asyncpq.recovery.survey import Readable, read_info
 
-with suppress(ImportError):  # Windows has neither fcntl nor O_NOATIME
-    import fcntl
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asyncpq.recovery import Foreseen
     from asyncpq.serializers import Serializer
 
 __all__ = ["CheckReport", "Damage", "check", "holds_a_queue"]
 
 CHUNKSIZE: Final = 100  # of a queue whose info is gone, where its chunks do not tell; AsyncQueue's default
+_SQLITE: Final = "for a SQLite queue there are asyncpq.sqlite.check and asyncpq.sqlite.repair"
 LOOKS: Final = 5  # beside a writer, until one is found that nothing moved under
 
 
@@ -66,7 +67,12 @@ class CheckReport:
     bytes_on_disk: int  # of info and chunks
 
 
-async def check(path: str | os.PathLike[str], *, serializer: Any = None) -> CheckReport:
+async def check(
+    path: str | os.PathLike[str],
+    *,
+    serializer: Any = None,
+    progress: Callable[[int], None] | None = None,
+) -> CheckReport:
     """Read every record of the queue at *path*, and return what there is; nothing is changed.
 
     No lock is taken and no pickle is run: a pickle is built as plain data.  So it is not found when the class of an
@@ -75,6 +81,7 @@ async def check(path: str | os.PathLike[str], *, serializer: Any = None) -> Chec
     Args:
         path: the directory.
         serializer: a name or a module, as for AsyncQueue; None: what the directory was written with.
+        progress: called with the bytes read so far, in the thread that reads; what it raises ends the check.
 
     Raises:
         NotAQueue: no directory, neither info nor a chunk in it, or one of them is no regular file.
@@ -85,39 +92,17 @@ async def check(path: str | os.PathLike[str], *, serializer: Any = None) -> Chec
     Cancellation: the thread reads on, and what it finds is dropped.
     """
     given = None if serializer is None else serializers.get(serializer)
-    return await asyncio.to_thread(_check, Path(path), given)
+    return await asyncio.to_thread(_check, _Looking(progress), Path(path), given)
 
 
-def _no_change(*args: Any) -> NoReturn:
-    raise AssertionError("a check changes nothing")
+class _Looking(CountingFiles, Looking):
+    """Takes no lock either, and reads what the disk has, as far as the system tells."""
+
+    drop_cache = OSFiles.drop_cache
+    lock = unlock = lease = Looking.create
 
 
-_REFUSE: Final[Any] = _no_change
-
-
-class _Looking(OSFiles):
-    """Reads without a trace, and refuses to change anything."""
-
-    def open_dir(self, path: str) -> int:
-        return _traceless(super().open_dir(path))
-
-    def open_read(self, dirfd: int, name: str) -> int:
-        return _traceless(super().open_read(dirfd, name))
-
-    create = open_write = pwrite = truncate = rename = link = unlink = make_dir = make_path = copy_mode = _REFUSE
-    fsync = fdatasync = fsync_dir = lock = unlock = lease = _REFUSE
-
-
-def _traceless(fd: int) -> int:
-    """Return *fd*, reading from which leaves the time of access alone, where this user may ask for that."""
-    if hasattr(os, "O_NOATIME"):
-        with suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NOATIME)
-    return fd
-
-
-def _check(path: Path, given: Serializer | None) -> CheckReport:
-    files = _Looking()
+def _check(files: _Looking, path: Path, given: Serializer | None) -> CheckReport:
     dirfd = holds_a_queue(files, path)
     try:
         for _ in range(LOOKS):
@@ -151,11 +136,12 @@ def holds_a_queue(files: OSFiles, path: Path) -> int:
     except FileNotFoundError:
         raise NotAQueue(path, "there is no such directory") from None
     except NotADirectoryError:
-        raise NotAQueue(path, "is not a directory") from None
+        raise NotAQueue(path, f"is not a directory; {_SQLITE}") from None
     try:
         names = files.list_dir(dirfd)
         if INFO not in names and not chunk_numbers(names):
-            raise NotAQueue(path, "holds neither info nor a chunk")
+            hint = f"; {_SQLITE}" if any(name.endswith(".db") for name in names) else ""
+            raise NotAQueue(path, f"holds neither info nor a chunk{hint}")
     except BaseException:
         files.close(dirfd)
         raise

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncpq import fsync, serializers
 from asyncpq.checking import CHUNKSIZE, holds_a_queue
 from asyncpq.directory import open_directory
-from asyncpq.files import OSFiles
+from asyncpq.keeping import KeepingFiles
 from asyncpq.layout import INFO, listing
 from asyncpq.opening import open_files, refuse_openers, release
 from asyncpq.recovery import foresee
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncpq.files import OSFiles
     from asyncpq.opened import Opened, Recovery
     from asyncpq.serializers import Serializer
 
@@ -41,12 +44,20 @@ class RepairReport:
     cut: int  # bytes cut off and not set aside: zeros, or a record that was never finished
     removed: tuple[str, ...]  # names of files that were empty, consumed or never finished
     actions: tuple[str, ...]  # all of it in sentences; never what an item holds
+    copies: Path | None = None  # the directory with copies of what was changed or removed; None: there are none
 
     def __bool__(self) -> bool:
         return bool(self.actions)
 
 
-async def repair(path: str | os.PathLike[str], *, serializer: Any = None, dry_run: bool = False) -> RepairReport:
+async def repair(
+    path: str | os.PathLike[str],
+    *,
+    serializer: Any = None,
+    dry_run: bool = False,
+    copies: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> RepairReport:
     """Make the queue at *path* open with every record that can be read; on return that is durable.
 
     Damaged bytes, and files that do not belong to the queue's order, are set aside in the directory ``damaged``
@@ -57,6 +68,9 @@ async def repair(path: str | os.PathLike[str], *, serializer: Any = None, dry_ru
         path: the directory.
         serializer: a name or a module, as for AsyncQueue; None: what the directory was written with.
         dry_run: change nothing, and return what would be done.
+        copies: copy each file that is changed or removed to a new directory beside this one, durably, before.
+        progress: called with the bytes read so far, in the thread that reads; what it raises ends the repair as long
+            as nothing was changed, and is ignored then.
 
     Raises:
         NotAQueue: no directory, neither info nor a chunk in it, or one of them is no regular file.
@@ -67,10 +81,11 @@ async def repair(path: str | os.PathLike[str], *, serializer: Any = None, dry_ru
     Cancellation: the thread finishes what it began, and gives the lock back at its end.
     """
     given = None if serializer is None else serializers.get(serializer)
-    return await asyncio.to_thread(_foretell if dry_run else _repair, OSFiles(), Path(path), given)
+    files = KeepingFiles(Path(path), progress, keep=copies)
+    return await asyncio.to_thread(_foretell if dry_run else _repair, files, Path(path), given)
 
 
-def _repair(files: OSFiles, path: Path, given: Serializer | None) -> RepairReport:
+def _repair(files: KeepingFiles, path: Path, given: Serializer | None) -> RepairReport:
     files.close(holds_a_queue(files, path))
     dirfd, opened = open_files(
         files, path, serializer=given, chunksize=CHUNKSIZE, policy=fsync.get("interval"), repair=True, lock=True
@@ -78,7 +93,8 @@ def _repair(files: OSFiles, path: Path, given: Serializer | None) -> RepairRepor
     try:
         if opened.report:
             _leave_closed(files, dirfd, opened)
-        return _told(path, given or opened.serializer, opened.chunksize, opened.size, opened.report, dry_run=False)
+        told = _told(path, given or opened.serializer, opened.chunksize, opened.size, opened.report, dry_run=False)
+        return replace(told, copies=files.copies)
     finally:
         release(files, dirfd)
 
