@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from bench import claim_cases, database_cases, memory, queues
 from bench import contenders as c
-from bench import database_cases, memory
 from bench.measure import Measured, in_turn, median, percentile, ratios
 from bench.setting import Setting
 from bench.table import Goal, Row, Table, microseconds, number
@@ -66,6 +66,18 @@ def over_the_kernel(setting: Setting) -> Table:
             ("make a file, once in 100 puts", microseconds(median(rounds, "file"))),
             (long, microseconds(median(rounds, "put for long"))),
         ],
+        [Row("kernel-never-aim", "put, `never`, over the kernel's own cost", Goal(1.5, "x"), never)],
+    )
+
+
+def consuming(setting: Setting) -> Table:
+    """get + task_done beside put: where a put takes 5 us, they are to take 3."""
+    slices = setting.scaled(100, 30)
+    rounds = in_turn(setting.rounds, {"both": lambda: c.run(c.put_and_consume(setting.where, slices))}, "consuming")
+    return Table(
+        [],
+        [("get + task_done, `never`", microseconds(median(rounds, "consume")))],
+        [Row("consuming", "get + task_done, over a put, `never`", Goal(0.6, "x"), ratios(rounds, "consume", "put"))],
     )
 
 
@@ -97,20 +109,14 @@ def always(setting: Setting) -> Table:
         },
         "always",
     )
+    many, alone = ratios(rounds, "bare", f"always {MANY}"), ratios(rounds, "always 1", "bare")
+    in_one = ratios(rounds, "always 1", f"always {MANY}")
+    text = f"`always`, {MANY} producers: puts in the time of one write + fdatasync"
+    text_alone = "`always`, one producer, over one write + fdatasync"
     return Table(
         [
-            Row(
-                "always-many",
-                f"`always`, {MANY} producers: puts in the time of one write + fdatasync",
-                Goal(8, "x", at_least=True),
-                ratios(rounds, "bare", f"always {MANY}"),
-            ),
-            Row(
-                "always-one",
-                "`always`, one producer, over one write + fdatasync",
-                Goal(4, "x"),
-                ratios(rounds, "always 1", "bare"),
-            ),
+            Row("always-many", text, Goal(8, "x", at_least=True), many),
+            Row("always-one", text_alone, Goal(4, "x"), alone),
         ],
         [
             ("write + fdatasync", microseconds(median(rounds, "bare"))),
@@ -118,6 +124,15 @@ def always(setting: Setting) -> Table:
             ("syncs a put, one producer", number(median(rounds, "syncs 1"))),
             (f"put, `always`, {MANY} producers", microseconds(median(rounds, f"always {MANY}"))),
             (f"syncs a put, {MANY} producers", number(median(rounds, f"syncs {MANY}"))),
+        ],
+        [
+            Row("always-one-aim", text_alone, Goal(3, "x"), alone),
+            Row(
+                "always-many-aim",
+                f"`always`, {MANY} producers: puts in the time of one put of one producer",
+                Goal(15, "x", at_least=True),
+                in_one,
+            ),
         ],
     )
 
@@ -137,6 +152,24 @@ def memory_gained(setting: Setting) -> Table:
     count = setting.scaled(1_000_000, 100_000)
     values = [memory.measure(setting.where, count)["memory"] / MIB]
     return Table([Row("memory", f"memory gained while {count:,} items are put, then drained", Goal(32, "MiB"), values)])
+
+
+def many_queues(setting: Setting) -> Table:
+    """Open queues in one process, each used, then at rest."""
+    count = setting.scaled(1000, 100)
+    rounds = [queues.measure(setting.where, count) for _ in range(setting.scaled(3, 1))]
+    what = f"{count:,} open queues in one process, at rest"
+    return Table(
+        [],
+        [
+            (f"memory of one of {count:,} open queues", f"{number(median(rounds, 'a queue') / 1024)} KiB"),
+            (f"open one of {count:,} new queues", microseconds(median(rounds, "open"))),
+        ],
+        [
+            Row("queues-memory", f"{what}: memory", Goal(64, "MiB"), [one["resident"] / MIB for one in rounds]),
+            Row("queues-files", f"{what}: descriptors of each", Goal(2, ""), [one["descriptors"] for one in rounds]),
+        ],
+    )
 
 
 def lag(setting: Setting) -> Table:
@@ -166,11 +199,14 @@ def lag(setting: Setting) -> Table:
 CASES: Final[dict[str, Callable[[Setting], Table]]] = {
     "persist-queue": against_persist_queue,
     "kernel": over_the_kernel,
+    "consuming": consuming,
     "many": by_hundreds,
     "always": always,
     "open": open_backlog,
     "memory": memory_gained,
+    "queues": many_queues,
     "lag": lag,
+    "claims": claim_cases.claims,
     "sqlite": database_cases.against_persist_queue,
     "sqlite-many": database_cases.put_many,
     "sqlite-backlogs": database_cases.backlogs,

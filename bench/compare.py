@@ -1,10 +1,12 @@
-"""`python -m bench.compare`: the table of goals; the exit status is 0 when all of them are kept, else 1."""
+"""`python -m bench`: the table of goals; the exit status is 0 when all of them are kept, else 1.
+
+Aims, which lie beyond the goals, are listed below them; one that is missed changes no exit status.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.cases import CASES
+from bench.conditions import described, machine
 from bench.contenders import making_files, run
 from bench.setting import Setting
-from bench.table import Table, as_json, markdown, plain
+from bench.table import Table, as_dict, markdown, plain
 
-MEMORY_FILE_SYSTEMS: Final = ("tmpfs", "ramfs")
 SLOW_FILE: Final = 60e-6  # seconds to make a file; on a disk that is at rest it takes 10 to 20 us
 LEAST_ROUNDS: Final = 5  # a median over fewer says little
 
@@ -25,7 +27,11 @@ LEAST_ROUNDS: Final = 5  # a median over fewer says little
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
     options = parse(arguments)
-    conditions = describe(options.dir.resolve(), options)
+    conditions = described(options.dir) | {
+        "persist_queue": version("persist-queue"),
+        "rounds": options.rounds,
+        "quick": options.quick,
+    }
     table = Table()
     with tempfile.TemporaryDirectory(prefix="asyncpq-bench-", dir=options.dir) as where:
         warn_about_files(Path(where))
@@ -36,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(f"{plain(table)}\n\n{sentence(conditions)}")
     if options.json:
-        options.json.write_text(as_json(table, conditions) + "\n", "utf-8")
+        found = {"conditions": conditions, **as_dict(table)}
+        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     missed = [row.name for row in table.rows if not row.kept]
     if missed:
         print(f"Missed: {', '.join(missed)}", file=sys.stderr)
@@ -60,22 +67,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def describe(where: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the figures depend on; warn where they mean little."""
-    kind = file_system(where)
-    if kind in MEMORY_FILE_SYSTEMS:
-        print(f"{where} is in memory ({kind}): a sync costs nothing there; choose a disk with --dir", file=sys.stderr)
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "processors": os.cpu_count(),
-        "file_system": kind,
-        "persist_queue": version("persist-queue"),
-        "rounds": options.rounds,
-        "quick": options.quick,
-    }
-
-
 def warn_about_files(where: Path) -> None:
     """Say so when making a file takes unusually long, which a put under any policy pays once a chunk."""
     took = run(making_files(where, 100))["file"]
@@ -90,21 +81,10 @@ def warn_about_files(where: Path) -> None:
 def sentence(conditions: dict[str, Any]) -> str:
     """Return the conditions in words."""
     return (
-        f"Python {conditions['python']}, {conditions['system']}, {conditions['processors']} processors, "
-        f"{conditions['file_system']}, persist-queue {conditions['persist_queue']}; items of 21 bytes, chunksize 100; "
+        f"{machine(conditions)}, persist-queue {conditions['persist_queue']}; items of 21 bytes, chunksize 100; "
         f"medians of {conditions['rounds']} rounds in turn{', quick' if conditions['quick'] else ''}; "
         f"garbage collected before each, collection on; asyncio's debug mode off."
     )
-
-
-def file_system(where: Path) -> str:
-    """Return the kind of file system that *where* lies on, as Linux tells it."""
-    try:
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
-    except OSError:
-        return "unknown file system"
-    holding = [(len(mount[1]), mount[2]) for mount in mounts if where.is_relative_to(mount[1])]
-    return max(holding, default=(0, "unknown file system"))[1]
 
 
 if __name__ == "__main__":

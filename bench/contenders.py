@@ -81,6 +81,13 @@ async def beside_the_kernel(where: Path, slices: int) -> Measured:
             return per_item(await in_slices(slices, parts))
 
 
+async def put_and_consume(where: Path, slices: int) -> Measured:
+    """Put, in turn with get + task_done of what was put, under `never`."""
+    async with AsyncQueue(folder(where), chunksize=CHUNKSIZE, fsync="never") as queue:
+        parts = {"put": lambda: put(queue, SLICE), "consume": lambda: consume(queue, SLICE)}
+        return per_item(await in_slices(slices, parts))
+
+
 def per_item(measured: Measured) -> Measured:
     """Return seconds an item instead of a slice."""
     return {name: seconds / SLICE for name, seconds in measured.items()}

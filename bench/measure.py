@@ -38,10 +38,10 @@ def stopwatch() -> Iterator[Stopwatch]:
     watch.seconds = time.perf_counter() - began
 
 
-def in_turn(rounds: int, contenders: Mapping[str, Contender], title: str) -> list[Measured]:
+def in_turn(rounds: int, contenders: Mapping[str, Contender], title: str, *, warm_up: bool = True) -> list[Measured]:
     """Measure each contender once a round, after a round that does not count; return the rounds."""
     measured = []
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         order = list(contenders.values())
         if number % 2:
             order.reverse()
@@ -51,11 +51,13 @@ def in_turn(rounds: int, contenders: Mapping[str, Contender], title: str) -> lis
             together |= contender()
         measured.append(together)
     progress("")
-    return measured[1:]
+    return measured[1:] if warm_up else measured
 
 
-async def in_slices(slices: int, parts: Mapping[str, Part]) -> Measured:
-    """Run the parts in turn so many times; return the median of the seconds that each took."""
+async def in_slices(
+    slices: int, parts: Mapping[str, Part], middle: Callable[[list[float]], float] = statistics.median
+) -> Measured:
+    """Run the parts in turn so many times; return the median, or another *middle*, of the seconds that each took."""
     taken: dict[str, list[float]] = {name: [] for name in parts}
     gc.collect()
     for _ in range(slices):
@@ -63,7 +65,12 @@ async def in_slices(slices: int, parts: Mapping[str, Part]) -> Measured:
             began = time.perf_counter()
             await part()
             taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+    return {name: middle(seconds) for name, seconds in taken.items()}
+
+
+def undisturbed(seconds: list[float]) -> float:
+    """Return the time of the fastest tenth: what a part takes when nothing comes between."""
+    return percentile(seconds, 100)
 
 
 def ratios(rounds: list[Measured], over: str, under: str) -> list[float]:
