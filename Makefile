@@ -5,7 +5,8 @@ USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	if $$python -c '$(USABLE)' 2>/dev/null; then echo $$python; break; fi; done)
 
-JOBS ?= auto
+# Half of the time the tests wait for disks and processes.
+JOBS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .venvs/demo
@@ -14,10 +15,10 @@ TYPED = $(foreach folder,asyncpq tests bench docs/examples,$(if $(wildcard $(fol
 PIP := -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint types test soak counts bench test-all clean $(VERSIONS:%=test-%)
+.PHONY: help venv demo lint types test soak counts bench bench-compare compare performance test-all clean $(VERSIONS:%=test-%)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 define make_venv
 	@test -n "$(1)" || { echo "No Python 3.11 or newer with the venv module was found." \
@@ -29,7 +30,7 @@ define make_venv
 endef
 
 $(VENV)/.stamp: pyproject.toml
-	$(call make_venv,$(PYTHON),$(VENV),.[dev$(comma)sqlite$(comma)cbor2$(comma)cli])
+	$(call make_venv,$(PYTHON),$(VENV),.[dev$(comma)sqlite$(comma)cbor2$(comma)cli$(comma)bench])
 
 $(DEMO)/.stamp: pyproject.toml
 	$(call make_venv,$(PYTHON),$(DEMO),.)
@@ -58,8 +59,18 @@ soak: $(VENV)/.stamp ## the tests that run for minutes
 counts: $(VENV)/.stamp ## put the counts of the last soak run into docs/promises.md
 	$(BIN)/python -m tests.counts
 
-bench: $(VENV)/.stamp ## measure, and print the table of figures
+bench: $(VENV)/.stamp ## the suites of benchmarks: printed, and saved under .benchmarks
+	$(BIN)/pytest bench/suites -q -p no:xdist --timeout=0 --benchmark-autosave --benchmark-storage=.benchmarks \
+		--benchmark-columns=median,iqr,min,rounds $(ARGS)
+
+bench-compare: $(VENV)/.stamp ## the suites against the run saved last, or another revision: REV=main~5
+	$(BIN)/python -m bench.revisions $(if $(REV),--rev $(REV)) $(ARGS)
+
+compare: $(VENV)/.stamp ## the goals as ratios, measured in turn; fails when one is missed
 	$(BIN)/python -m bench $(ARGS)
+
+performance: $(VENV)/.stamp ## measure everything; docs/performance.md and its plots are made anew (ARGS='goals layers')
+	$(BIN)/python -m bench.page --measure $(ARGS)
 
 test-all: $(VERSIONS:%=test-%) ## pytest on each of Python 3.11, 3.12 and 3.13 that is installed
 

@@ -24,24 +24,35 @@ from asyncpq.errors import (
     CorruptRecord,
     CorruptRow,
     DatabaseBusy,
+    DatabaseOpen,
     Empty,
     Full,
+    InTheWay,
+    Loss,
+    MigrationError,
     MixedUse,
+    NeedsGap,
     NotAQueue,
     NotInFlight,
     QueueClosed,
     QueueFailed,
     QueueLocked,
+    SeveralQueues,
     StorageError,
+    TooManyOpenFiles,
+    Unfit,
+    Unreadable,
     WrongContext,
     WrongSerializer,
 )
+from asyncpq.migrating import MigrationReport, Progress, migrate
 from asyncpq.opened import Recovery
 from asyncpq.queue import AsyncQueue
 from asyncpq.reader import QueueReader
 from asyncpq.repairing import RepairReport, repair
 
 if TYPE_CHECKING:
+    from asyncpq.copying import CopyReport, copy
     from asyncpq.sqlite import (
         AsyncFIFOSQLiteQueue,
         AsyncFILOSQLiteAckQueue,
@@ -60,32 +71,46 @@ __all__ = [
     "AsyncQueue",
     "AsyncpqError",
     "CheckReport",
+    "CopyReport",
     "CorruptDatabase",
     "CorruptQueue",
     "CorruptRecord",
     "CorruptRow",
     "Damage",
     "DatabaseBusy",
+    "DatabaseOpen",
     "DeadLetter",
     "DeadLetters",
     "Delivery",
     "Empty",
     "Full",
+    "InTheWay",
+    "Loss",
+    "MigrationError",
+    "MigrationReport",
     "MixedUse",
+    "NeedsGap",
     "NotAQueue",
     "NotInFlight",
+    "Progress",
     "QueueClosed",
     "QueueFailed",
     "QueueLocked",
     "QueueReader",
     "Recovery",
     "RepairReport",
+    "SeveralQueues",
     "StorageError",
+    "TooManyOpenFiles",
+    "Unfit",
+    "Unreadable",
     "WrongContext",
     "WrongSerializer",
     "check",
+    "copy",
     "dead_letters",
     "fsync",
+    "migrate",
     "repair",
     "serializers",
 ]
@@ -112,7 +137,12 @@ if _installed("aiosqlite"):  # else `from asyncpq import *` would ask for them
 
 
 def __getattr__(name: str) -> Any:
-    """Import the SQLite queues only for those who ask for them; without aiosqlite that says which extra to install."""
+    """Import what not everybody needs only for those who ask for it.
+
+    Without aiosqlite, asking for a SQLite queue says which extra to install.
+    """
+    if name in ("copy", "CopyReport"):
+        return getattr(import_module("asyncpq.copying"), name)
     if name.startswith("Async") and name.endswith(("Q", "Queue")):
         return getattr(import_module("asyncpq.sqlite"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

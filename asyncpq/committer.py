@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from asyncpq import threads
-from asyncpq.errors import SyncFailed
+from asyncpq.errors import SyncFailed, TooManyOpenFiles
 from asyncpq.lane import call_loop, resolve
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asyncpq.log import Log
 
 INF: Final = float("inf")
+RETRY: Final = 0.1  # seconds after which a commit is tried again that found no descriptor
 
 
 class Committer:
@@ -33,19 +34,21 @@ class Committer:
         loop: asyncio.AbstractEventLoop,
         seconds: float,
         failed: Callable[[SyncFailed], object],
+        postponed: Callable[[TooManyOpenFiles], None],
         went_on: Callable[[], None],
     ) -> None:
         """Start nothing.
 
         Args:
             log: what is made durable.
-            loop: the event loop of those who wait, and of the two that are called.
+            loop: the event loop of those who wait, and of the three that are called.
             seconds: how long something may stay undurable; infinity: for ever.
             failed: told what went wrong.
+            postponed: told why a commit could not be done; it is tried again.
             went_on: told after each commit.
         """
         self._log, self._loop, self._seconds = log, loop, seconds
-        self._failed, self._went_on = failed, went_on
+        self._failed, self._postponed, self._went_on = failed, postponed, went_on
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._running = self._commit_wanted = self._full_wanted = False
@@ -93,6 +96,15 @@ class Committer:
                 self._waiting.append((number, future))
         self._went_on()
 
+    def _put_off(self, error: TooManyOpenFiles, now: float) -> None:
+        """Try again later; until then what is overdue lets no put go on, and who waits hears why."""
+        if self._seconds != INF and not self._log.closed and self._log.failed is None:
+            self.armed, self.due = True, now
+            threads.at_exit(self._finish)
+            threads.keeper.call_at(now + RETRY, self._deadline)
+        self.refuse(lambda: error)
+        self._postponed(error)
+
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Let everyone who waits get an error of his own."""
         waiting, self._waiting = self._waiting, []
@@ -118,6 +130,10 @@ class Committer:
                 job()
             except SyncFailed as failure:
                 error = failure
+            except TooManyOpenFiles as failure:
+                self._ended = self._begun
+                call_loop(self._loop, self._put_off, failure, time.monotonic())
+                continue
             except OSError as failure:
                 error = SyncFailed(failure)
             if error is not None:

@@ -13,10 +13,12 @@ PACKAGE: Final = Path(asyncpq.__file__).parent
 
 # From top to bottom; "asyncpq" is what the package itself offers.
 LAYERS: Final = [
+    ("__main__",),
     ("cli",),
-    ("migrate",),
+    ("bench",),
     ("asyncpq",),
-    ("repairing", "deadletters"),
+    ("migrating",),
+    ("repairing", "deadletters", "sources", "copying"),
     ("reader", "queue", "checking", "sqlite"),
     ("lifecycle",),
     ("claims",),
@@ -29,9 +31,10 @@ LAYERS: Final = [
     ("log",),
     ("recovery",),
     ("buffer", "chunks", "infofile", "syncing", "directory", "waiting", "deliveries", "turn", "ackfile"),
-    ("files", "threads"),
+    ("looking", "keeping"),
+    ("files", "threads", "blocks", "placing", "allowance"),
     ("journal",),
-    ("layout", "opened", "letters", "serializers", "fsync", "errors"),
+    ("layout", "opened", "letters", "canonical", "serializers", "fsync", "errors"),
 ]
 DEPTH: Final = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 PURE: Final = LAYERS[-1]

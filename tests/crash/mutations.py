@@ -45,9 +45,9 @@ GATE: Final = {
     # A durable commit.
     "fdatasync: Log.commit > Syncer.chunks": Noticed(ALWAYS, "puts", EXT4),
     "fdatasync: Log.sync_full > Syncer.chunks": Noticed(ALWAYS, "puts", EXT4),
-    "fdatasync: Syncer.chunks > Syncer._closed_chunk": Noticed(fsync.Never(), "syncs", XFS),
+    "fdatasync: Log._sync_closed > Syncer.closed_chunk": Noticed(fsync.Never(), "syncs", XFS),
     "directory: Log.commit > Syncer.names": Noticed(ALWAYS, "puts", EXT4),
-    "fdatasync: Log.commit > InfoFile.sync": Noticed(ALWAYS, "puts", EXT4),
+    "fdatasync: Log._commit_info > InfoFile.sync": Noticed(ALWAYS, "puts", EXT4),
     "fdatasync: Log.commit > AckFile.sync": Noticed(ALWAYS, "acks out of order", XFS),
     # The journal of acknowledgements, written anew.
     "fsync: AckFile._shorten > AckFile._write_temp": Noticed(ALWAYS, "journal written anew", XFS),
