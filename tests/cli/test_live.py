@@ -88,6 +88,7 @@ def test_peek_and_info_work_beside_a_writer(live: Path, command: Command) -> Non
         assert 100 <= json.loads(command("info", "--json", live).out)["items"] <= 101
 
 
+@pytest.mark.soak
 def test_a_check_that_a_writer_outruns_says_to_check_a_copy(tmp_path: Path, command: Command) -> None:
     """And one beside a writer that rests is a check like any other."""
 

@@ -15,6 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 RUN: Final = [sys.executable, "-m", "pytest", "bench/suites", *revisions.PLAIN, "--benchmark-disable"]
 
 
+@pytest.mark.soak
 def test_each_suite_runs() -> None:
     """Once through each benchmark, untimed: what a change of the API breaks is seen before anybody measures."""
     ran = subprocess.run(RUN, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
