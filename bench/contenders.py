@@ -18,7 +18,7 @@ from typing import Any, Final
 import persistqueue
 
 from asyncpq import AsyncQueue, fsync
-from asyncpq.files import OSFiles
+from asyncpq.bench.contenders.ours import SlowFiles
 from bench.measure import Measured, in_slices, stopwatch
 
 ITEM: Final = "x" * 21
@@ -155,25 +155,6 @@ async def opening(path: Path) -> Measured:
         await queue.open()
     await queue.close()
     return {"open": watch.seconds}
-
-
-class SlowFiles(OSFiles):
-    """A disk whose every sync takes so many seconds longer."""
-
-    def __init__(self, delay: float) -> None:
-        self.delay = delay
-
-    def fsync(self, fd: int) -> None:
-        time.sleep(self.delay)
-        super().fsync(fd)
-
-    def fdatasync(self, fd: int) -> None:
-        time.sleep(self.delay)
-        super().fdatasync(fd)
-
-    def fsync_dir(self, dirfd: int) -> None:
-        time.sleep(self.delay)
-        super().fsync_dir(dirfd)
 
 
 async def lag_while_putting(where: Path, producers: int, delay: float, seconds: float) -> list[float]:
