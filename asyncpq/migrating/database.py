@@ -18,7 +18,7 @@ from asyncpq.errors import MigrationError, SyncFailed
 from asyncpq.files import FILES
 from asyncpq.migrating.converting import framing
 from asyncpq.migrating.system import sync_parent
-from asyncpq.migrating.target import NOT_WRITTEN, new_digest
+from asyncpq.migrating.target import NOT_WRITTEN, READ, new_digest
 from asyncpq.sources.blobs import frame_of
 from asyncpq.sqlite.database import Database, explained
 from asyncpq.sqlite.place import DATABASE, make_tables
@@ -168,7 +168,7 @@ class DatabaseTarget:
 
     def verify(self) -> Iterator[tuple[int, int]]:
         """See Target."""
-        self._drop_cache()
+        self._fetch()
         seen, items, size = new_digest(), 0, 0
         with self._open() as database:
             self._check(database)
@@ -182,10 +182,14 @@ class DatabaseTarget:
             raise MigrationError(self._file, NOT_WRITTEN)
         self._check_files()
 
-    def _drop_cache(self) -> None:
+    def _fetch(self) -> None:
+        """Read the file from the disk, in order: SQLite asks for a page at a time, twenty times slower."""
         fd = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             FILES.drop_cache(fd)
+            offset = 0
+            while piece := FILES.pread(fd, READ, offset):
+                offset += len(piece)
         finally:
             os.close(fd)
 
