@@ -40,8 +40,9 @@ class Form:
         module: Any = serializer.module if isinstance(serializer, Custom) else None
         if in_database and callable(getattr(module, "dumps", None)):
             return cls(serializer.NAME, module.dumps, module.loads)
-        # What is made is read again here: msgpack and cbor2 need not do that, too.
-        return cls(serializer.NAME, getattr(serializer, "pack", serializer.encode), serializer.loads)
+        # What is made is read again here: msgpack and cbor2 need not do that, too, nor distrust what they made.
+        encode = getattr(serializer, "pack", serializer.encode)
+        return cls(serializer.NAME, encode, getattr(serializer, "unpack", serializer.loads))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["DatabaseTarget"]
 
 TIMEOUT: Final = 5.0  # seconds; nobody else knows of the file
-TOGETHER: Final = 100  # rows that one statement inserts
+TOGETHER: Final = 400  # rows that one statement inserts
 PAGE: Final = 256  # rows that are read at a time
 
 

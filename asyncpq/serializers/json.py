@@ -4,6 +4,8 @@ A tuple comes back as a list, and a key that is a number as a str.
 """
 
 import json
+import json.encoder
+from collections.abc import Callable
 from typing import IO, Any, Final
 
 from asyncpq.serializers._lines import check, decode, info_loads, load, loads, resync, skip
@@ -25,12 +27,35 @@ __all__ = [
 NAME: Final[str] = "json"
 is_async: Final[bool] = False
 
-_dumps: Final = json.dumps
+
+
+def _make_encoder() -> Callable[[Any, int], tuple[str, ...]] | None:
+    """Return what json.dumps makes anew for each value, which costs more than an item of 200 bytes does.
+
+    It has no memory of the values that it is in, so that threads may share it: where a value holds itself it
+    stops at the interpreter's limit, and json.dumps says what is wrong.
+    """
+    try:
+        make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # not in every interpreter
+        escape = json.encoder.encode_basestring_ascii  # type: ignore[attr-defined]
+        own: Any = make(None, json.JSONEncoder().default, escape, None, ": ", ", ", False, False, True)
+    except (AttributeError, TypeError):
+        return None
+    probe = {"a": [1, 2.5, None], "\u00e9": "\n"}
+    return own if "".join(own(probe, 0)) == json.dumps(probe) else None
+
+
+_encoder: Final = _make_encoder()
 
 
 def encode(value: Any) -> bytes:
     """The line of *value*; TypeError for what JSON has no word for."""
-    return _dumps(value).encode("utf-8") + b"\n"
+    if _encoder is not None:
+        try:
+            return "".join(_encoder(value, 0)).encode("utf-8") + b"\n"
+        except RecursionError:
+            pass
+    return json.dumps(value).encode("utf-8") + b"\n"
 
 
 def dump(value: Any, fp: IO[bytes]) -> None:

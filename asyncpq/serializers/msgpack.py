@@ -40,6 +40,11 @@ def pack(value: Any) -> bytes:
     return record_of(_Packer().pack(value))
 
 
+def unpack(record: bytes) -> Any:
+    """The value of a record that `pack` has just made: nothing in it claims what is not there."""
+    return _unpack(record[4:], use_list=False, raw=False)
+
+
 def encode(value: Any) -> bytes:
     """The record of *value*; raises what msgpack raises, also for keys that only reading would refuse."""
     body: bytes = _Packer().pack(value)
