@@ -28,7 +28,6 @@ NAME: Final[str] = "json"
 is_async: Final[bool] = False
 
 
-
 def _make_encoder() -> Callable[[Any, int], tuple[str, ...]] | None:
     """Return what json.dumps makes anew for each value, which costs more than an item of 200 bytes does.
 
