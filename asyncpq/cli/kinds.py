@@ -62,7 +62,7 @@ async def check_queue(spec: Spec, serializer: str | None, watch: Watch) -> Any:
         return await asyncpq.check(spec.path, serializer=serializer, progress=watch)
     from asyncpq.sqlite.checking import check
 
-    return await check(spec.path, name=spec.name, serializer=serializer, progress=watch.go_on)
+    return await check(spec.path, name=spec.name, serializer=serializer, progress=watch.rows)
 
 
 async def repair_queue(spec: Spec, serializer: str | None, watch: Watch, *, dry_run: bool) -> tuple[Any, Path | None]:
@@ -79,7 +79,7 @@ async def _repair_database(spec: Spec, serializer: str | None, watch: Watch, dry
     """See repair_queue; a database whose pages are damaged is kept whole by the repair itself."""
     from asyncpq.sqlite.repairing import repair
 
-    foreseen = await repair(spec.path, name=spec.name, serializer=serializer, dry_run=True)
+    foreseen = await repair(spec.path, name=spec.name, serializer=serializer, dry_run=True, progress=watch.rows)
     watch.go_on()
     if dry_run or not foreseen:
         return foreseen, None

@@ -49,9 +49,10 @@ class Reached:
                 return min(1.0, done / total)
         return None
 
-    def now(self, items: int | None, bytes: int | None, all_bytes: int | None) -> None:
+    def now(self, items: int | None, bytes: int | None, all_items: int | None, all_bytes: int | None) -> None:
         """Be there."""
         self.items, self.bytes = items, bytes
+        self.all_items = all_items or self.all_items
         self.all_bytes = all_bytes or self.all_bytes
 
     def parts(self, seconds: float) -> list[str]:
@@ -87,8 +88,15 @@ class Meter(Protocol):
     ) -> None:
         """Take the bar away."""
 
-    def reach(self, *, items: int | None = None, bytes: int | None = None, all_bytes: int | None = None) -> None:
-        """Say how many items and bytes are done, in all; *all_bytes*: how many there are, where that has changed."""
+    def reach(
+        self,
+        *,
+        items: int | None = None,
+        bytes: int | None = None,
+        all_items: int | None = None,
+        all_bytes: int | None = None,
+    ) -> None:
+        """Say how many items and bytes are done, in all; *all_...*: how many there are, where that has changed."""
 
 
 def meter(what: str, *, items: int | None = None, bytes: int | None = None) -> Meter:
@@ -120,13 +128,20 @@ class Lines:
     ) -> None:
         """Write nothing more."""
 
-    def reach(self, *, items: int | None = None, bytes: int | None = None, all_bytes: int | None = None) -> None:
+    def reach(
+        self,
+        *,
+        items: int | None = None,
+        bytes: int | None = None,
+        all_items: int | None = None,
+        all_bytes: int | None = None,
+    ) -> None:
         """Say how many items and bytes are done; write a line if it is time."""
         now = self._clock()
         if now - self._last < EVERY:
             return
         self._last = now
-        self._reached.now(items, bytes, all_bytes)
+        self._reached.now(items, bytes, all_items, all_bytes)
         self._write(self._line(now - self._began))
 
     def _line(self, seconds: float) -> str:
@@ -169,7 +184,14 @@ class Bar:
             os.close(self._place)
             self._place = None
 
-    def reach(self, *, items: int | None = None, bytes: int | None = None, all_bytes: int | None = None) -> None:
+    def reach(
+        self,
+        *,
+        items: int | None = None,
+        bytes: int | None = None,
+        all_items: int | None = None,
+        all_bytes: int | None = None,
+    ) -> None:
         """Say how many items and bytes are done."""
         now = self._clock()
         if self._place is None:
@@ -179,11 +201,11 @@ class Bar:
         elif now - self._last < REDRAWN:
             return
         self._last = now
-        self._show(now - self._began, items, bytes, all_bytes)
+        self._reached.now(items, bytes, all_items, all_bytes)
+        self._show(now - self._began)
 
-    def _show(self, seconds: float, items: int | None, bytes: int | None, all_bytes: int | None) -> None:
+    def _show(self, seconds: float) -> None:
         reached = self._reached
-        reached.now(items, bytes, all_bytes)
         percent = [f"{reached.part:.0%}"] if reached.part is not None else []
         detail = "  ".join(percent + reached.parts(seconds))
         self._bar.update(self._task, total=self._total, completed=reached.part or 0.0, detail=detail)

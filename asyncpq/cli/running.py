@@ -32,6 +32,12 @@ class Watch:
             raise Stopped(UNCHANGED)
         self._meter.reach(bytes=count)
 
+    def rows(self, count: int, total: int | None) -> None:
+        """Show how many rows of all were read; raises as `go_on`."""
+        if self.stop:
+            raise Stopped(UNCHANGED)
+        self._meter.reach(items=count, all_items=total)
+
     def go_on(self) -> None:
         """Show that it is at work.
 

@@ -36,7 +36,7 @@ def _make_encoder() -> Callable[[Any, int], tuple[str, ...]] | None:
     """
     try:
         make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # not in every interpreter
-        escape = json.encoder.encode_basestring_ascii  # type: ignore[attr-defined]
+        escape = json.encoder.encode_basestring_ascii
         own: Any = make(None, json.JSONEncoder().default, escape, None, ": ", ", ", False, False, True)
     except (AttributeError, TypeError):
         return None

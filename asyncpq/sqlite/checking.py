@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from asyncpq.sqlite.blobs import blobs
 from asyncpq.sqlite.examining import Broken, Healthy, examine, explaining
 from asyncpq.sqlite.finding import database_file
 from asyncpq.sqlite.looking import look
+from asyncpq.sqlite.pacing import Pace
 from asyncpq.sqlite.rows import WORDS
 from asyncpq.sqlite.tables import ACKED, FAILED, UNACK
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DatabaseCheck", "DatabaseDamage", "QueueCheck", "check"]
 
-STEPS: Final = 10_000  # of SQLite's machine, between two calls of a progress
 MOST: Final = 1000  # damaged rows of a queue that are listed one by one
 _PAGE: Final = re.compile(r"\b[Pp]age (\d+)")
 BESIDE: Final = {
@@ -95,7 +94,7 @@ async def check(
     *,
     name: str | None = None,
     serializer: Any = None,
-    progress: Callable[[], object] | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
 ) -> DatabaseCheck:
     """Read every page and every row of the database at *path*, and return what there is; nothing is changed.
 
@@ -107,7 +106,8 @@ async def check(
         path: the database, or a directory with data.db in it.
         name: of the queue to look at; None: all of them.
         serializer: a name or a module, as for the queues; None: what the rows are of, for each queue.
-        progress: called now and then by the thread that reads; what it raises ends the check.
+        progress: called now and then, by the thread that reads, with the rows read and the rows that there are (None
+            while its pages are checked); what it raises ends the check.
 
     Raises:
         NotAQueue: no database, or no queue (of that name) in it; or a later asyncpq wrote it.
@@ -124,35 +124,20 @@ async def check(
 
 
 def _check(
-    path: Path, name: str | None, given: Serializer | None, progress: Callable[[], object] | None
+    path: Path, name: str | None, given: Serializer | None, progress: Callable[[int, int | None], object] | None
 ) -> DatabaseCheck:
     file = database_file(path)
-    ended: list[Exception] = []
-
-    def asked() -> int:
-        """Call *progress*; what is not 0 has SQLite give up."""
-        try:
-            assert progress is not None
-            progress()
-        except Exception as error:
-            ended.append(error)
-        return len(ended)
 
     def watched(seen: Look) -> DatabaseCheck:
-        if progress is not None:
-            seen.connection.set_progress_handler(asked, STEPS)
-        return _report(path, seen, name, given)
+        pace = Pace(progress)
+        pace.watch(seen.connection)
+        return pace.run(lambda: _report(path, seen, name, given, pace))
 
-    try:
-        return explaining(file, lambda: look(file, watched))
-    except sqlite3.OperationalError:
-        if ended:
-            raise ended[0] from None
-        raise
+    return explaining(file, lambda: look(file, watched))
 
 
-def _report(path: Path, seen: Look, name: str | None, given: Serializer | None) -> DatabaseCheck:
-    found = examine(seen, name, given)
+def _report(path: Path, seen: Look, name: str | None, given: Serializer | None, pace: Pace) -> DatabaseCheck:
+    found = examine(seen, name, given, pace)
     heals = [BESIDE[seen.unfinished]] if seen.unfinished else []
     damage: list[DatabaseDamage]
     if isinstance(found, Healthy):

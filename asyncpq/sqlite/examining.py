@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from asyncpq.serializers import Serializer
     from asyncpq.sqlite.finding import Table
     from asyncpq.sqlite.looking import Look
+    from asyncpq.sqlite.pacing import Pace
     from asyncpq.sqlite.rows import Rows
 
 T = TypeVar("T")
@@ -76,8 +77,8 @@ class Broken:
     rebuilt: Rebuilder
 
 
-def glance(seen: Look, name: str | None, given: Serializer | None) -> Healthy | Faults:
-    """Return what the rows of the database are, or what is wrong with its pages.
+def glance(seen: Look, name: str | None, given: Serializer | None, pace: Pace) -> Healthy | Faults:
+    """Return what the rows of the database are, or what is wrong with its pages; *pace* is told how far it is.
 
     Raises:
         NotAQueue: its pages are whole, and there is no queue in it (called *name*), or a later asyncpq wrote it.
@@ -89,7 +90,9 @@ def glance(seen: Look, name: str | None, given: Serializer | None) -> Healthy | 
         faults = _faults(seen.connection) + odd_tables(seen.connection)
         if faults:
             return Faults(faults)
-        return Healthy([_queue(seen, table, given) for table in find_queues(seen.connection, seen.file, name)])
+        tables = find_queues(seen.connection, seen.file, name)
+        pace.total = sum(rows.count(seen.connection, table) for table in tables)
+        return Healthy([_queue(seen, table, given, pace) for table in tables])
     except sqlite3.DatabaseError as error:
         if not isinstance(explained(error, seen.file, TIMEOUT), CorruptDatabase):
             raise
@@ -98,13 +101,15 @@ def glance(seen: Look, name: str | None, given: Serializer | None) -> Healthy | 
         return Faults([], "its schema is damaged")
 
 
-def examine(seen: Look, name: str | None, given: Serializer | None) -> Healthy | Broken:
+def examine(seen: Look, name: str | None, given: Serializer | None, pace: Pace) -> Healthy | Broken:
     """Return what is wrong with the database, and what a repair would make of it where its pages are not whole.
+
+    *pace* is told how far it is, where they are.
 
     Raises:
         NotAQueue, WrongSerializer, sqlite3.Error: as `glance`, also where its pages are not whole.
     """
-    found = glance(seen, name, given)
+    found = glance(seen, name, given, pace)
     if isinstance(found, Healthy):
         return found
     with _whole_file(seen) as file, raw(file) as fd, closing(sqlite3.connect("", isolation_level=None)) as scratch:
@@ -127,7 +132,7 @@ def _faults(connection: sqlite3.Connection) -> list[str]:
     return [] if found == ["ok"] else [line for text in found for line in text.splitlines() if line[:3] != "***"]
 
 
-def _queue(seen: Look, table: Table, given: Serializer | None) -> Queue:
+def _queue(seen: Look, table: Table, given: Serializer | None, pace: Pace) -> Queue:
     connection = seen.connection
     some = (row[1] for row in rows.walk(connection, table))
     serializer = rows.find_serializer(seen.file, given, some)
@@ -136,7 +141,7 @@ def _queue(seen: Look, table: Table, given: Serializer | None) -> Queue:
     aside = 0
     if columns(connection, damaged):
         aside = connection.execute(f"SELECT count(*) FROM {quoted(damaged)}").fetchone()[0]
-    found = rows.judge(table, serializer, rows.walk(connection, table))
+    found = rows.judge(table, serializer, rows.walk(connection, table, pace.read))
     return Queue(table, serializer, found, claims.count(), claims.held(), aside)
 
 

@@ -16,9 +16,13 @@ from asyncpq.sqlite.exchanging import exchange, refuse_openers
 from asyncpq.sqlite.finding import database_file
 from asyncpq.sqlite.looking import look
 from asyncpq.sqlite.mending import mend
+from asyncpq.sqlite.pacing import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asyncpq.serializers import Serializer
+    from asyncpq.sqlite.looking import Look
 
 __all__ = ["DatabaseRepair", "repair"]
 
@@ -49,7 +53,12 @@ class DatabaseRepair:
 
 
 async def repair(
-    path: str | os.PathLike[str], *, name: str | None = None, serializer: Any = None, dry_run: bool = False
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    serializer: Any = None,
+    dry_run: bool = False,
+    progress: Callable[[int, int | None], object] | None = None,
 ) -> DatabaseRepair:
     """Make the database at *path* open with every row that can be read; on return that is durable.
 
@@ -64,6 +73,8 @@ async def repair(
         name: of the queue whose rows are to be mended; None: of all.  A database is rebuilt with all its queues.
         serializer: a name or a module, as for the queues; None: what the rows are of, for each queue.
         dry_run: change nothing, and return what would be done.
+        progress: called now and then, by the thread that reads, with the rows read and the rows that there are (None
+            while the pages are checked); what it raises ends the repair before anything is changed.
 
     Raises:
         NotAQueue: no database, or no queue (of that name) in it; or a later asyncpq wrote it.
@@ -76,16 +87,20 @@ async def repair(
     given = None if serializer is None else serializers.get(serializer)
     if given is not None:
         blobs(given)  # refuses coroutines
-    return await asyncio.to_thread(_repair, Path(path), name, given, dry_run)
+    return await asyncio.to_thread(_repair, Path(path), name, given, dry_run, Pace(progress))
 
 
-def _repair(path: Path, name: str | None, given: Serializer | None, dry_run: bool) -> DatabaseRepair:
+def _repair(path: Path, name: str | None, given: Serializer | None, dry_run: bool, pace: Pace) -> DatabaseRepair:
     file = database_file(path)
+    see = examine if dry_run else glance
+
+    def watched(seen: Look) -> tuple[Healthy | Faults | Broken, str | None]:
+        pace.watch(seen.connection)
+        return pace.run(lambda: see(seen, name, given, pace)), seen.unfinished
 
     def work() -> DatabaseRepair:
         refuse_openers(file)
-        see = examine if dry_run else glance
-        found, unfinished = look(file, lambda seen: (see(seen, name, given), seen.unfinished))
+        found, unfinished = look(file, watched)
         beside = [BESIDE[unfinished]] if unfinished else []
         if isinstance(found, Healthy):
             actions = (*beside, *sentences(found))

@@ -21,7 +21,7 @@ from asyncpq.sqlite.tables import ACKED, FAILED, INITED, READY, UNACK, quoted
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from asyncpq.serializers import Serializer
     from asyncpq.sqlite.finding import Table
@@ -59,8 +59,10 @@ def why_stray(queue: Table, status: Any) -> str | None:
     return None
 
 
-def walk(connection: sqlite3.Connection, queue: Table) -> Iterator[tuple[Any, ...]]:
-    """Yield _id, data and what the class has more, in the order of _id.
+def walk(
+    connection: sqlite3.Connection, queue: Table, read: Callable[[int], None] | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Yield _id, data and what the class has more, in the order of _id; *read* is told how many more are behind.
 
     Raises:
         sqlite3.Error: a page cannot be read.
@@ -71,7 +73,14 @@ def walk(connection: sqlite3.Connection, queue: Table) -> Iterator[tuple[Any, ..
     found = connection.execute(first).fetchall()
     while found:
         yield from found
+        if read is not None:
+            read(len(found))
         found = connection.execute(then, (found[-1][0],)).fetchall()
+
+
+def count(connection: sqlite3.Connection, queue: Table) -> int:
+    """Return how many rows there are."""
+    return int(connection.execute(f"SELECT count(*) FROM {quoted(queue.table)}").fetchone()[0])
 
 
 def judge(queue: Table, serializer: Serializer, found: Iterable[Sequence[Any]]) -> Rows:

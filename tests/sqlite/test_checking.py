@@ -19,7 +19,7 @@ from asyncpq import (
     NotAQueue,
     WrongSerializer,
 )
-from asyncpq.sqlite import check
+from asyncpq.sqlite import check, repair
 from tests.damaged_databases import PAGES, fill, mapped
 from tests.golden_databases import GOLDEN, Golden
 from tests.sqlite.processes import Process
@@ -291,3 +291,34 @@ async def test_a_lock_that_is_held_too_long_is_said(tmp_path: Path, monkeypatch:
         connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(DatabaseBusy):
             await check(database)
+
+
+@pytest.mark.parametrize("look", [check, repair], ids=["check", "repair"])
+async def test_progress_ends_with_all_rows(look: Callable[..., Any], tmp_path: Path) -> None:
+    async with AsyncSQLiteQueue(tmp_path / "queue.db", fsync="never") as queue:
+        await queue.put_many(range(1000))
+    told: list[tuple[int, int | None]] = []
+    path = tmp_path / "queue.db"
+    await look(path, progress=lambda rows, total: told.append((rows, total)))
+    assert told[-1] == (1000, 1000)
+    assert sorted(rows for rows, _ in told) == [rows for rows, _ in told]
+
+
+@pytest.mark.parametrize("after", [0, 500])
+@pytest.mark.parametrize("look", [check, repair], ids=["check", "repair"])
+async def test_what_a_progress_raises_ends_it_and_nothing_was_changed(
+    look: Callable[..., Any], after: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "queue.db"
+    async with AsyncSQLiteQueue(path, fsync="never") as queue:
+        await queue.put_many(range(1000))
+    execute(path, "UPDATE queue SET data = x'00' WHERE _id = 7")
+    before = state(tmp_path)
+
+    def stop(rows: int, total: int | None) -> None:
+        if rows >= after:
+            raise InterruptedError(f"{rows} of {total}")
+
+    with pytest.raises(InterruptedError):
+        await look(path, progress=stop)
+    assert state(tmp_path) == before

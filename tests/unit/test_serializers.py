@@ -1,7 +1,9 @@
 """What holds for every serializer of ours: the bytes are persist-queue's, and a record's end is found exactly."""
 
+import enum
 import importlib
 import io
+import json
 import math
 import subprocess
 import sys
@@ -349,3 +351,37 @@ def test_positions_can_be_read_without_the_cbor2_library() -> None:
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[0] == "cbor2 [3, 4, 106]"
     assert lines[1] == lines[2] == "this needs the cbor2 library: pip install 'asyncpq-engine[cbor2]'"
+
+
+def test_json_says_what_the_library_says_of_what_holds_itself_or_is_nested_too_deeply() -> None:
+    itself: list[Any] = [1]
+    itself.append({"a": itself})
+    with pytest.raises(ValueError, match="Circular reference detected"):
+        serializers.json.encode(itself)
+    deep: Any = 0
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(RecursionError):
+        serializers.json.encode(deep)
+    assert serializers.json.encode([1]) == b"[1]\n"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan, [math.inf, -math.inf], {1: 2, 2.5: 3, True: 4, None: 5}, (1, (2,)), 10**400, "\ud800", "\u2028\x7f",
+        Level.HIGH, {Level.HIGH: Level.HIGH}, {"a": {"b": [{}, []]}}, "", [], 1e16, -0.0,
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_json_writes_what_the_library_writes(value: Any) -> None:
+    assert serializers.json.encode(value) == json.dumps(value).encode() + b"\n"
+
+
+def test_json_says_of_an_object_what_the_library_says() -> None:
+    with pytest.raises(TypeError, match="Object of type object is not JSON serializable"):
+        serializers.json.encode({"a": [object()]})
