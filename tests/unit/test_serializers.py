@@ -373,7 +373,7 @@ class Level(enum.IntEnum):
 @pytest.mark.parametrize(
     "value",
     [
-        math.nan, [math.inf, -math.inf], {1: 2, 2.5: 3, True: 4, None: 5}, (1, (2,)), 10**400, "\ud800", "\u2028\x7f",
+        math.nan, [math.inf, -math.inf], {1: 2, 2.5: 3, False: 4, None: 5}, (1, (2,)), 10**400, "\ud800", "\u2028\x7f",
         Level.HIGH, {Level.HIGH: Level.HIGH}, {"a": {"b": [{}, []]}}, "", [], 1e16, -0.0,
     ],
     ids=repr,
