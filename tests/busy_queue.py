@@ -70,10 +70,31 @@ def put(folder: Path) -> int:
     return int(struct.unpack("<Q", data)[0]) if len(data) == 8 else 0
 
 
-def acked(folder: Path) -> set[int]:
-    """The numbers acknowledged by now."""
-    data = (folder / "acked").read_bytes()
-    return set(struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8]))
+class Acked:
+    """The numbers that were acknowledged; each time only what is new is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._read = folder / "acked", 0
+        self._seen = bytearray()
+
+    def look(self) -> None:
+        """Know those acknowledged by now."""
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        whole = len(data) // 8
+        self._read += 8 * whole
+        numbers = struct.unpack(f"<{whole}Q", data[: 8 * whole])
+        self._seen.extend(bytes(max(0, max(numbers, default=-1) + 1 - len(self._seen))))
+        for number in numbers:
+            self._seen[number] = 1
+
+    def __contains__(self, number: int) -> bool:
+        return number < len(self._seen) and self._seen[number] == 1
+
+    def missing(self, below: int) -> set[int]:
+        """The numbers up to *below* that were not acknowledged."""
+        return {number for number in range(below) if number not in self}
 
 
 if __name__ == "__main__":
