@@ -3,12 +3,38 @@
 import asyncio
 import inspect
 import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from itertools import islice
+from types import FrameType
+from typing import Final
 
 import pytest
+
+FRAMES: Final = 3  # of where a task, a future or a callback was made: asyncio's own, and the one that tells
 
 # For the loops that tests make themselves, and in the processes that they start; asyncio_debug in
 # pyproject.toml is for the loop that an async test runs in.
 os.environ["PYTHONASYNCIODEBUG"] = "1"
+
+# Else each of the processes that the tests start would compile the package anew, and each worker the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would the commands that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+walk_stack = traceback.walk_stack
+
+
+def walk_some(f: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+    """Debug mode takes the stack of each future and callback; whole ones, pytest's included, were half of the time."""
+    return islice(walk_stack(f), FRAMES)
+
+
+traceback.walk_stack = walk_some
 
 
 @pytest.fixture
