@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import linecache
 import os
 import shutil
 import signal
@@ -40,7 +41,12 @@ def walk_some(f: FrameType | None) -> Iterator[tuple[FrameType, int]]:
     return islice(walk_stack(f), FRAMES)
 
 
+def unchanged(filename: str | None = None) -> None:
+    """For each frame of a stack it would be looked whether its source has changed, which it does not meanwhile."""
+
+
 traceback.walk_stack = walk_some
+linecache.checkcache = unchanged
 
 
 def pytest_configure(config: pytest.Config) -> None:
