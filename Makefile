@@ -50,7 +50,7 @@ types: $(VENV)/.stamp ## mypy --strict
 	$(BIN)/mypy --strict $(TYPED)
 
 test: lint types ## what CI runs: lint, types and pytest
-	$(BIN)/pytest -n $(JOBS) $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 soak: $(VENV)/.stamp ## the tests that run for minutes
 	$(BIN)/pytest -m soak --timeout=0 $(ARGS)
@@ -78,7 +78,7 @@ $(VERSIONS:%=test-%): test-%:
 	@for python in python$* $$HOME/.pyenv/versions/$*.*/bin/python; do \
 		if "$$python" -c '$(USABLE)' 2>/dev/null; then \
 			$(MAKE) --no-print-directory PYTHON="$$python" .venvs/$*/.stamp || exit 1; \
-			echo "Python $*"; exec .venvs/$*/bin/pytest -n $(JOBS) $(ARGS); \
+			echo "Python $*"; exec .venvs/$*/bin/pytest -n $(JOBS) --dist worksteal $(ARGS); \
 		fi; \
 	done; echo "Python $*: not installed, left out"
 

@@ -10,12 +10,9 @@ The SQLite queues need the extra `sqlite`.
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import fsync, serializers
-from asyncpq.checking import CheckReport, Damage, check
-from asyncpq.deadletters import DeadLetter, DeadLetters, dead_letters
-from asyncpq.deliveries import Delivery
 from asyncpq.errors import (
     AlreadyAnswered,
     AsyncpqError,
@@ -45,14 +42,17 @@ from asyncpq.errors import (
     WrongContext,
     WrongSerializer,
 )
-from asyncpq.migrating import MigrationReport, Progress, migrate
-from asyncpq.opened import Recovery
-from asyncpq.queue import AsyncQueue
-from asyncpq.reader import QueueReader
-from asyncpq.repairing import RepairReport, repair
 
 if TYPE_CHECKING:
+    from asyncpq.checking import CheckReport, Damage, check
     from asyncpq.copying import CopyReport, copy
+    from asyncpq.deadletters import DeadLetter, DeadLetters, dead_letters
+    from asyncpq.deliveries import Delivery
+    from asyncpq.migrating import MigrationReport, Progress, migrate
+    from asyncpq.opened import Recovery
+    from asyncpq.queue import AsyncQueue
+    from asyncpq.reader import QueueReader
+    from asyncpq.repairing import RepairReport, repair
     from asyncpq.sqlite import (
         AsyncFIFOSQLiteQueue,
         AsyncFILOSQLiteAckQueue,
@@ -136,13 +136,28 @@ if _installed("aiosqlite"):  # else `from asyncpq import *` would ask for them
     ]
 
 
+# Imported for those who ask for it: a program that reads pays nothing for migrating, nor a command for what it leaves.
+_LATER: Final = {
+    "checking": ("CheckReport", "Damage", "check"),
+    "copying": ("CopyReport", "copy"),
+    "deadletters": ("DeadLetter", "DeadLetters", "dead_letters"),
+    "deliveries": ("Delivery",),
+    "migrating": ("MigrationReport", "Progress", "migrate"),
+    "opened": ("Recovery",),
+    "queue": ("AsyncQueue",),
+    "reader": ("QueueReader",),
+    "repairing": ("RepairReport", "repair"),
+}
+_MODULES: Final = {name: module for module, names in _LATER.items() for name in names}
+
+
 def __getattr__(name: str) -> Any:
-    """Import what not everybody needs only for those who ask for it.
+    """Import what is asked for, and keep it for the next time.
 
     Without aiosqlite, asking for a SQLite queue says which extra to install.
     """
-    if name in ("copy", "CopyReport"):
-        return getattr(import_module("asyncpq.copying"), name)
-    if name.startswith("Async") and name.endswith(("Q", "Queue")):
-        return getattr(import_module("asyncpq.sqlite"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    sqlite = "sqlite" if name.startswith("Async") and name.endswith(("Q", "Queue")) else None
+    if not (module := _MODULES.get(name, sqlite)):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(f"asyncpq.{module}"), name)
+    return found

@@ -52,3 +52,12 @@ def test_a_directory_is_drained_without_persist_queue_and_the_extras(serializer:
 
     assert (done.stderr, done.returncode) == ("", 0)
     assert json.loads(done.stdout) == golden.items
+
+
+def test_what_nobody_asks_for_is_not_imported() -> None:
+    """Each start of the command, and of each worker of a program, would pay for it."""
+    code = "import asyncpq, sys; print(*(name for name in sys.modules if name.startswith('asyncpq.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    found = {name.split(".")[1] for name in done.stdout.split()}
+    assert "serializers" in found
+    assert not found & {"checking", "copying", "deadletters", "migrating", "queue", "reader", "repairing"}

@@ -18,7 +18,7 @@ from asyncpq import AsyncSQLiteAckQueue, AsyncSQLiteQueue, Empty
 from asyncpq.sqlite.tables import ACKED
 from tests.sqlite.processes import PATIENCE, Process
 
-ITEMS: Final = 10_000
+ITEMS: Final = [2_000, pytest.param(10_000, marks=pytest.mark.soak)]
 NEVER: Final = 3600.0  # seconds until an owner is given up because it says nothing
 
 
@@ -46,10 +46,11 @@ def items_done(folder: Path) -> Counter[int]:
     ],
     ids=["auto_commit", "task_done", "ack"],
 )
-async def test_each_item_goes_to_one_process(queue: str, options: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("items", ITEMS)
+async def test_each_item_goes_to_one_process(queue: str, options: dict[str, Any], items: int, tmp_path: Path) -> None:
     path = place(tmp_path)
     async with getattr(asyncpq, queue)(path, **options) as ours:
-        await ours.put_many(range(ITEMS))
+        await ours.put_many(range(items))
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
@@ -59,7 +60,7 @@ async def test_each_item_goes_to_one_process(queue: str, options: dict[str, Any]
         ]
         for worker in workers:
             worker.finish()
-    assert items_done(tmp_path) == Counter(range(ITEMS))
+    assert items_done(tmp_path) == Counter(range(items))
     async with getattr(asyncpq, queue)(path, **options) as ours:
         assert await ours.empty()
 
