@@ -173,10 +173,11 @@ class Rebuilder:
         if not found.trees:
             self.notes.append(f"table {found.name!r} is not kept: only tables with row ids can be read here")
             return
-        if self._schema(found.name, found.sql, there=ours):
-            lost = sum(not self._insert(found.name, id, row) for id, row in self._salvaged.rows(found))
-            if lost or found.damaged:
-                self.notes.append(f"table {found.name!r} has lost rows")
+        if not self._schema(found.name, found.sql, there=ours):
+            return
+        lost = sum(not self._insert(found.name, id, row) for id, row in self._salvaged.rows(found))
+        if lost or found.damaged:
+            self.notes.append(f"table {found.name!r} has lost rows")
         if found.name.startswith(_CLAIMS):
             self._let_go(found.name)
 
@@ -191,20 +192,33 @@ class Rebuilder:
 
     def _schema(self, name: str, sql: str, there: bool = False) -> bool:
         """Run the *sql* that makes *name*; return whether it is there then."""
-        if there and self._execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():
+        if there and self._is_made(name):
             return True
+        self._execute("SAVEPOINT making")
         try:
-            if not sql.lstrip()[:7].upper().startswith("CREATE "):
-                raise sqlite3.OperationalError("its SQL makes nothing")
-            self._connection.set_authorizer(only_making)
-            self._execute(sql)
+            self._make(sql)
+            if not self._is_made(name):
+                raise sqlite3.OperationalError("its SQL makes something else")
         except (sqlite3.Error, sqlite3.Warning) as error:
+            self._execute("ROLLBACK TO making")
             if not name.startswith("asyncpq_"):
                 self.notes.append(f"{name!r} is not kept: {error}")
             return False
         finally:
-            self._connection.set_authorizer(None)
+            self._execute("RELEASE making")
         return True
+
+    def _make(self, sql: str) -> None:
+        if not sql.lstrip()[:7].upper().startswith("CREATE "):
+            raise sqlite3.OperationalError("its SQL makes nothing")
+        self._connection.set_authorizer(only_making)
+        try:
+            self._execute(sql)
+        finally:
+            self._connection.set_authorizer(None)
+
+    def _is_made(self, name: str) -> bool:
+        return self._execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     def _insert(self, table: str, id: int, row: tuple[Any, ...] | None) -> bool:
         if row is None:

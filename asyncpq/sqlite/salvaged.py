@@ -120,7 +120,7 @@ class Salvaged:
     def _read_sequence(self, trees: list[Tree]) -> None:
         for tree in trees:
             for _, row in self.salvage.rows(tree):
-                if row and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], int):
+                if row and len(row) == 2 and _is_text(row[0]) and isinstance(row[1], int):
                     self.highest[row[0]] = max(row[1], self.highest.get(row[0], 0))
 
     # -- leaves that no tree has ----------------------------------------------------------------------------
@@ -191,7 +191,8 @@ def _of_schema(row: tuple[Any, ...]) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    """Return whether *value* can be a part of SQL: a text in UTF-8 and without zeros."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in value)
 
 
 def _without_rows(sql: str) -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import pickle
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -163,14 +164,7 @@ async def noise(seed: int, well: Map, folder: Path) -> None:
         length = min(length, len(data) - start)
         data[start : start + length] = bytes(length) if seed % 2 else chance.randbytes(length)
     database.write_bytes(data)
-    found = await check(database)
-    report = await repair(database)
-    assert report.kept == found.items
-    assert integrity(database) == "ok"
-    assert (await check(database)).status == "clean"
-    if report.damaged_file:
-        assert report.damaged_file.read_bytes() == data
-        report.damaged_file.unlink()
+    await mended(database)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -182,6 +176,42 @@ async def test_noise_never_stops_a_repair(seed: int, six: Map, tmp_path: Path) -
 async def test_much_noise_never_stops_a_repair(six: Map, tmp_path: Path) -> None:
     for seed in range(100, 1100):
         await noise(seed, six, tmp_path)
+
+
+async def mended(database: Path) -> None:
+    """It is a database afterwards, check has said what it will hold, and the damaged one is kept."""
+    before, found = database.read_bytes(), await check(database)
+    report = await repair(database)
+    assert report.kept == found.items
+    assert integrity(database) == "ok"
+    assert (await check(database)).status == "clean"
+    if report.damaged_file:
+        assert report.damaged_file.read_bytes() == before
+        report.damaged_file.unlink()
+
+
+async def spoil_names(name: bytes, letters: bytes, well: Map, database: Path) -> None:
+    """Spoil each place where *name* stands, in a database that has to be rebuilt."""
+    places = [match.start() for match in re.finditer(re.escape(name), well.data)]
+    assert places
+    for place in places:
+        for letter in letters:
+            data = bytearray(bytes(100) + well.data[100:])
+            data[place + len(name) - 1] = letter
+            database.write_bytes(data)
+            await mended(database)
+
+
+@pytest.mark.parametrize("name", [b"asyncpq_claims_ack_queue_default", b"queue_mail"])
+async def test_a_name_that_is_spoilt_never_stops_a_repair(name: bytes, six: Map, tmp_path: Path) -> None:
+    """A table whose SQL makes another one, and a name that is no text."""
+    await spoil_names(name, b"\xe5x", six, tmp_path / "data.db")
+
+
+@pytest.mark.soak
+async def test_no_name_that_is_spoilt_stops_a_repair(six: Map, tmp_path: Path) -> None:
+    for name in {table.encode() for table, _ in six.rows} | {b"sqlite_sequence", b"asyncpq_", b"_queue"}:
+        await spoil_names(name, b"\xe5\0\"", six, tmp_path / "data.db")
 
 
 async def test_the_damaged_database_is_kept_under_a_name_of_its_own(six: Map, tmp_path: Path) -> None:
