@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Durability:
-    """Counts what is not durable, and syncs.  For worker threads; any number of them."""
+    """Counts what is not durable, and syncs.  For worker threads: one commits, any number of them sync."""
 
     def __init__(self, database: Database, policy: Policy, failed: Callable[[SyncFailed], None]) -> None:
         """Sync nothing yet; *failed* is told, in a thread, of a sync in the background that failed."""
@@ -34,25 +34,33 @@ class Durability:
         self._counts = policy.name != "always"  # under `always` nothing waits
         self._lock = threading.Lock()  # one sync at a time, and none after the close
         self._armed = self._closed = False
-        self.waiting = 0  # changes that are committed and not durable
+        self._failure: SyncFailed | None = None
+        # Two counts, each changed in one place: by who commits, and by who syncs.
+        self._committed = self._durable = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many changes are committed and not durable."""
+        return self._committed - self._durable
 
     def committed(self, changes: int) -> None:
-        """Count changes that were committed, set the deadline, and sync where more than `items` would be acknowledged.
+        """Count changes that were committed, set the deadline, and wait while more than `items` are not durable.
 
         Raises:
             SyncFailed: the disk did not take them.
         """
         if not self._counts or not changes:
             return
-        self.waiting += changes
+        self._committed += changes
         if self._items is not None and self.waiting > self._items:
-            self.sync()
-        elif self._seconds is not None and not self._armed:
+            # The sync of what was acknowledged before often runs, in the other thread: then its end is enough.
+            self._sync_beyond(self._items)
+        if self.waiting and self._seconds is not None and not self._armed:
             self._armed = True
             threads.keeper.call_at(time.monotonic() + self._seconds, lambda: threads.pool.submit(self._due))
 
     def acknowledged(self) -> None:
-        """Begin to sync at once, where the next change would have to wait for it."""
+        """Sync at once, where the next change would have to wait for it; the next transaction runs beside it."""
         if self._items is not None and self.waiting >= self._items:
             self._in_background()
 
@@ -82,11 +90,24 @@ class Durability:
         with self._lock:
             self._closed = True
 
+    def _sync_beyond(self, items: int) -> None:
+        """Sync, unless no more than *items* wait for it when nobody syncs any more."""
+        with self._lock:
+            if self.waiting > items and not self._closed:
+                self._sync()
+
     def _sync(self) -> None:
-        waiting = self.waiting
-        if waiting or not self._counts:
+        committed = self._committed
+        if self._failure is not None:
+            raise self._failure  # a second sync may report success for what was dropped
+        if committed == self._durable and self._counts:
+            return
+        try:
             self._database.sync()
-            self.waiting -= waiting
+        except SyncFailed as error:
+            self._failure = error
+            raise
+        self._durable = committed
 
     def _due(self) -> None:
         self._armed = False

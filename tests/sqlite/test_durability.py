@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -202,6 +204,54 @@ async def test_a_sync_that_fails_in_the_background_latches_the_queue(
     with pytest.raises(QueueFailed):
         await asyncio.wait_for(queue.get(), 20)
     await queue.close()
+
+
+async def test_a_transaction_runs_beside_the_sync_of_what_was_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is acknowledged only behind that sync: else two items could be lost where the policy says one."""
+    fdatasync, begun, go_on = FILES.fdatasync, threading.Event(), threading.Event()
+
+    def slow(fd: int) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        fdatasync(fd)
+
+    async with AsyncSQLiteQueue(tmp_path / "q", fsync=fsync.Interval(seconds=3600, items=1)) as queue:
+        monkeypatch.setattr(FILES, "fdatasync", slow)
+        await queue.put("one")
+        assert await asyncio.to_thread(begun.wait, 20)
+        commits = queue.stats()["commits"]
+        second = asyncio.create_task(queue.put("two"))
+        end = time.monotonic() + 20
+        while queue.stats()["commits"] == commits and time.monotonic() < end:
+            await asyncio.sleep(0.001)
+        try:
+            assert queue.stats()["commits"] == commits + 1
+            assert not second.done()
+        finally:
+            go_on.set()
+        await asyncio.wait_for(second, 20)
+        assert queue.stats()["not_durable"] <= 1
+
+
+async def test_a_sync_that_failed_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the transaction that waited for it either, nor by the close."""
+    calls = 0
+
+    def failing_once(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(FILES, "fdatasync", failing_once)
+    queue = await AsyncSQLiteQueue(tmp_path / "q", fsync=fsync.Interval(seconds=3600, items=1)).open()
+    await queue.put("one")
+    with pytest.raises(QueueFailed):
+        await queue.put("two")
+    await queue.close()
+    assert calls == 1
 
 
 def _target(fd: str) -> str:
