@@ -275,7 +275,10 @@ class ReadBuffer:
             self._at = end
         elif self._recent and not self._more:
             record = self._recent[0]
-            value = self._load(record)
+            try:
+                value = self._raw_loads(record)
+            except Exception:
+                value = self._load(record)  # says what is wrong with it
             length = len(record)
             self._recent.popleft()
             self._recent_bytes -= length
