@@ -157,6 +157,7 @@ class Engine:
                 self.buffer.added(record)
                 if self.getters.waiting:
                     self.getters.wake()
+                # As written, without its call.
                 now = monotonic()
                 if now - began > SLOW_WRITE or self._rest > REST_MIN or not self._committer.armed:
                     self._look_after(began, now)
@@ -381,7 +382,7 @@ class Engine:
             or not self._thread_until <= now < self._committer.due
             or buffer.returned
             or self.autosaving
-            or buffer.marked
+            or buffer.marked_at
         ):
             return False
         try:
@@ -412,8 +413,14 @@ class Engine:
             return None
         began = monotonic()
         if self._move_tail(began):
-            self._done()
-            return self.written(began)
+            # As _done and written, without their calls: this is the hot path.
+            self.unfinished -= 1
+            if self.unfinished == 0:
+                self.joiners.wake()
+            now = monotonic()
+            if now - began > SLOW_WRITE or self._rest > REST_MIN or not self._committer.armed:
+                self._look_after(began, now)
+            return YIELD if now >= self.turn.ends and self.turn.over(now) else None
         self.finishing += 1
         return self._lane.enqueue(self._tail(self.finished))
 

@@ -53,8 +53,8 @@ class Engine:
         self.loop, self.opened, self.path, self.store = loop, opened, opened.file, opened.store
         self.durability = Durability(self.store.database, policy, self._failed_in_thread)
         self.transactions = Transactions(self.store, self.durability)
-        # Two threads: while one syncs what was acknowledged, the next transaction runs in the other.
-        self._lane = Lane(loop, self, threads.Pool(max_threads=2))
+        # A thread of its own: while it syncs what was acknowledged, the next group waits for that thread, awake.
+        self._lane = Lane(loop, self, threads.Pool(max_threads=1))
         self._heartbeat = heartbeat
         self._beating: asyncio.TimerHandle | None = None
         self._polling = False
