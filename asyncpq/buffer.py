@@ -136,7 +136,7 @@ class ReadBuffer:
         self.returned: list[Returned] = []  # handed out first
         self.jumped = 0  # of those `got`: nobody got them
         self.epoch = 0  # positions of an earlier one mean nothing any more: the queue was cleared or compacted
-        self._mark: Mark | None = None
+        self.marked_at: Mark | None = None  # a get_many has items that it has not returned
 
     @property
     def cursor(self) -> Position:
@@ -156,14 +156,9 @@ class ReadBuffer:
         return self.got, self.cursor
 
     @property
-    def marked(self) -> bool:
-        """Whether a get_many has items that it has not returned."""
-        return self._mark is not None
-
-    @property
     def handed_out(self) -> Position:
         """Up to where items have been handed out: what a get_many has taken so far is its own until it returns."""
-        return self._mark.start if self._mark else self.at[1]
+        return self.marked_at.start if self.marked_at else self.at[1]
 
     def give_back(self, item: Returned, epoch: int) -> None:
         """Let *item* be the next one again, unless it was cleared since *epoch*."""
@@ -172,16 +167,16 @@ class ReadBuffer:
 
     def mark(self, first: Returned) -> Mark:
         """Remember the place behind *first*, which was just taken."""
-        self._mark = mark = Mark(first, [], self.cursor, self.got, self.epoch)
+        self.marked_at = mark = Mark(first, [], self.cursor, self.got, self.epoch)
         return mark
 
     def unmark(self) -> None:
         """What was taken since the mark counts as handed out."""
-        self._mark = None
+        self.marked_at = None
 
     def rewind(self, mark: Mark) -> None:
         """Give back all that was taken since *mark*, where nobody else took in between."""
-        self._mark = None
+        self.marked_at = None
         if mark.epoch != self.epoch:
             return
         self.returned[:] = sorted([mark.first, *mark.popped, *self.returned])
@@ -192,7 +187,7 @@ class ReadBuffer:
         """Go on at *position*, with nothing stored: the queue was cleared or compacted."""
         self.jump(position, self.stored - self.got)
         self.returned.clear()
-        self._mark = None
+        self.marked_at = None
         self.epoch += 1
 
     def added(self, record: bytes) -> None:
@@ -263,8 +258,8 @@ class ReadBuffer:
         """
         if self.returned:
             back = self.returned.pop(0)
-            if self._mark:
-                self._mark.popped.append(back)
+            if self.marked_at:
+                self.marked_at.popped.append(back)
             return back.item
         if self._at < len(self._block):
             try:
@@ -275,7 +270,10 @@ class ReadBuffer:
             self._at = end
         elif self._recent and not self._more:
             record = self._recent[0]
-            value = self._load(record)
+            try:
+                value = self._raw_loads(record)
+            except Exception:
+                value = self._load(record)  # says what is wrong with it
             length = len(record)
             self._recent.popleft()
             self._recent_bytes -= length

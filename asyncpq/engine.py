@@ -17,6 +17,7 @@ import sys
 import time
 import weakref
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asyncpq import threads
@@ -77,6 +78,8 @@ class Engine:
     ) -> None:
         """Take over *dirfd* and its lock."""
         self.loop, self.path, self.policy, self.opened = loop, path, policy, opened
+        # A loop that runs in this thread is the running loop; to ask for that one takes a system call (0.3 us).
+        self.thread, self.runs = get_ident(), loop.is_running
         self.dirfd = dirfd
         self.log = Log(files, dirfd, path, opened, policy)
         begin = (path, opened.serializer, opened.chunksize, opened.tail, opened.size)
@@ -154,7 +157,11 @@ class Engine:
                 self.buffer.added(record)
                 if self.getters.waiting:
                     self.getters.wake()
-                return self.written(began)
+                # As written, without its call.
+                now = monotonic()
+                if now - began > SLOW_WRITE or self._rest > REST_MIN or not self._committer.armed:
+                    self._look_after(began, now)
+                return YIELD if now >= self.turn.ends and self.turn.over(now) else None
         self.pending += 1
         return self._lane.enqueue(Request(self.loop.create_future(), (record,)))
 
@@ -189,6 +196,11 @@ class Engine:
     def written(self, began: float) -> Yield | None:
         """Look after the time that an inline write took, and the deadline of what it wrote; say when to yield."""
         now = monotonic()
+        self._look_after(began, now)
+        return YIELD if now >= self.turn.ends and self.turn.over(now) else None
+
+    def _look_after(self, began: float, now: float) -> None:
+        """See what follows from an inline write from *began* to *now*: writes in the thread for a while, a deadline."""
         if now - began > SLOW_WRITE:
             self._thread_until = now + self._rest
             self._rest = min(2 * self._rest, REST_MAX)
@@ -196,9 +208,6 @@ class Engine:
             self._rest = REST_MIN
         if not self._committer.armed:
             self._committer.arm(now)
-        if now >= self.turn.ends and self.turn.over(now):
-            return YIELD
-        return None
 
     def _count(self, records: Sequence[bytes], failed: dict[int, OSError]) -> None:
         """Count those of *records* as stored that did not fail."""
@@ -358,18 +367,28 @@ class Engine:
         *settled* is told of the outcome in any case, cancelled or not: None or the exception.
         """
         began = monotonic()
-        if self._lane.idle and self._inline_limit > 0 and self._thread_until <= began < self._committer.due:
-            buffer = self.buffer
-            if not buffer.returned and not self.autosaving and not buffer.marked:
-                try:
-                    moved = self.log.move_tail_now(buffer.chunk, buffer.count, buffer.offset)
-                except SyncFailed as error:
-                    raise self.fail(error) from error
-                if moved:
-                    if settled is not None:
-                        settled(None)
-                    return self.written(began)
+        if self._move_tail(began):
+            if settled is not None:
+                settled(None)
+            return self.written(began)
         return self._lane.enqueue(self._tail(settled))
+
+    def _move_tail(self, now: float) -> bool:
+        """Commit what was got so far, from the loop itself; False, with nothing done, where a thread has to."""
+        buffer = self.buffer
+        if (
+            not self._lane.idle
+            or self._inline_limit <= 0
+            or not self._thread_until <= now < self._committer.due
+            or buffer.returned
+            or self.autosaving
+            or buffer.marked_at
+        ):
+            return False
+        try:
+            return self.log.move_tail_now(buffer.chunk, buffer.count, buffer.offset)
+        except SyncFailed as error:
+            raise self.fail(error) from error
 
     def commit_later(self) -> asyncio.Future[None]:
         """Commit what was got so far, in the lane."""
@@ -389,23 +408,32 @@ class Engine:
             raise self.claims.mixed("task_done")
         if self.unfinished <= self.finishing:
             raise ValueError("task_done() called too many times: every item was already counted as done")
+        if not commit:
+            self._done()
+            return None
+        began = monotonic()
+        if self._move_tail(began):
+            # As _done and written, without their calls: this is the hot path.
+            self.unfinished -= 1
+            if self.unfinished == 0:
+                self.joiners.wake()
+            now = monotonic()
+            if now - began > SLOW_WRITE or self._rest > REST_MIN or not self._committer.armed:
+                self._look_after(began, now)
+            return YIELD if now >= self.turn.ends and self.turn.over(now) else None
         self.finishing += 1
-        if commit:
-            try:
-                return self.commit_tail(self.finished)
-            except BaseException as error:
-                self.finished(error)
-                raise
-        self.finished(None)
-        return None
+        return self._lane.enqueue(self._tail(self.finished))
 
     def finished(self, error: BaseException | None) -> None:
         """Count an item as done, unless its commit failed; `finishing` was counted up before."""
         self.finishing -= 1
         if error is None:
-            self.unfinished -= 1
-            if self.unfinished == 0:
-                self.joiners.wake()
+            self._done()
+
+    def _done(self) -> None:
+        self.unfinished -= 1
+        if self.unfinished == 0:
+            self.joiners.wake()
 
     def taken(self) -> None:
         """Let go on who waits for room, or for the end."""

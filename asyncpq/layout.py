@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
 INFO: Final = "info"
 INFO_TEMP: Final = "info.tmp"  # a new info before its rename; removed by opening
@@ -98,22 +98,35 @@ def chunk_numbers(names: Iterable[str]) -> list[int]:
 class Listing(NamedTuple):
     """The names in a directory, told apart."""
 
-    numbers: list[int]  # of the chunk files, sorted
+    numbers: Sequence[int]  # of the chunk files, sorted; a range where none is missing between first and last
     others: frozenset[str]
 
 
-def listing(names: Iterable[str]) -> Listing:
-    """Return *names* told apart: once, since there may be ten thousand."""
-    numbers: list[int] = []
-    others: list[str] = []
-    for name in names:
-        number = chunk_number(name)
-        if number is None:
-            others.append(name)
-        else:
-            numbers.append(number)
-    numbers.sort()
-    return Listing(numbers, frozenset(others))
+def listing(names: Sequence[str]) -> Listing:
+    """Return *names* told apart: once, since there may be ten thousand.
+
+    Nearly all have five digits; those are told together, in a third of the time that a call for each takes.
+    """
+    usual = [name for name in names if len(name) == 6 and name[0] == "q"]
+    together = "".join(usual)
+    if together.isascii() and together.count("q") == len(usual) and together.replace("q", "").isdecimal():
+        numbers, rest = _in_order(usual), [name for name in names if len(name) != 6 or name[0] != "q"]
+    else:
+        numbers, rest = [], list(names)
+    told = {name: chunk_number(name) for name in rest}
+    if more := [number for number in told.values() if number is not None]:
+        numbers = sorted([*numbers, *more])
+        if numbers[-1] - numbers[0] == len(numbers) - 1:
+            numbers = range(numbers[0], numbers[-1] + 1)
+    return Listing(numbers, frozenset(name for name, number in told.items() if number is None))
+
+
+def _in_order(names: list[str]) -> Sequence[int]:
+    """Return the numbers in *names* of five digits, sorted; all are different."""
+    first, last = int(min(names)[1:]), int(max(names)[1:])
+    if last - first == len(names) - 1:
+        return range(first, last + 1)
+    return sorted(int(name[1:]) for name in names)
 
 
 def foreign(names: Container[str]) -> str | None:

@@ -12,6 +12,7 @@ import asyncio
 import os
 import warnings
 from asyncio import get_running_loop
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from asyncpq.errors import QueueClosed, QueueFailed, WrongContext
@@ -31,6 +32,7 @@ class OpenQueue(Protocol):
     failure: QueueFailed | None
     draining: bool
     stopped: bool
+    thread: int  # in which its loop ran when it was last asked for
 
     @property
     def ready(self) -> int:
@@ -128,6 +130,7 @@ class Lifecycle(Generic[E]):
         if self._closing is not None:
             raise self._closed()
         if self._engine is not None:
+            self._engine.thread = get_ident()
             return self._engine
         self._loop = loop
         if self._opening is None:

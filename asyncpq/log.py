@@ -148,20 +148,21 @@ class Log:
             crossed = chunk - chunks.oldest
             if not self._info.in_place or crossed > 1 or (crossed == 1 and self._commits_full):
                 return False
-            old = self._tail, self.size
-            head, full = chunks.chunk, chunks.size
+            old_tail, old_size, head = self._tail, self.size, chunks.chunk
 
             # Commit: from here on what lies below the tail is done with.
             fields = self._fields
             fields["tail"] = self._tail = [chunk, count, offset]
-            fields["size"] = self.size = (
-                (head - chunk) * full + chunks.count - count if head != chunk else chunks.count - count
-            )
+            size = chunks.count - count
+            if head != chunk:
+                size += (head - chunk) * chunks.size
+            fields["size"] = self.size = size
             self._changed = True
             try:
                 self._overwrite()
             except OSError:
-                fields["tail"], fields["size"] = self._tail, self.size = old
+                fields["tail"] = self._tail = old_tail
+                fields["size"] = self.size = old_size
                 raise
             if crossed == 1:
                 chunks.reclaim(chunk)

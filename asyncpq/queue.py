@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
 from pathlib import Path
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,7 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
         Cancellation: the item is stored whole or not at all.
         """
         engine = self._engine
-        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None or engine.draining:
+        if engine is None or not (engine.thread == get_ident() and engine.runs()) or engine.refusal or engine.draining:
             engine = await self._enter(putting=True)
         if timeout is not None and timeout < 0 and block:
             raise ValueError("'timeout' must be a non-negative number")
@@ -200,7 +200,7 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
         Cancellation: the item goes to the next get.
         """
         engine = self._engine
-        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None or engine.stopped:
+        if engine is None or not (engine.thread == get_ident() and engine.runs()) or engine.refusal or engine.stopped:
             engine = await self._enter(getting=True)
         if timeout is not None and timeout < 0 and block:
             raise ValueError("'timeout' must be a non-negative number")
@@ -287,7 +287,7 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
         Cancellation: it is committed whole or not at all.
         """
         engine = self._engine
-        if engine is None or engine.loop is not get_running_loop() or engine.refusal is not None:
+        if engine is None or not (engine.thread == get_ident() and engine.runs()) or engine.refusal:
             engine = await self._enter()
         waiting = engine.task_done(commit=not self.autosave)
         if waiting is not None:
@@ -327,8 +327,8 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
         if (
             claims is None
             or engine is None
-            or engine.loop is not get_running_loop()
-            or engine.refusal is not None
+            or not (engine.thread == get_ident() and engine.runs())
+            or engine.refusal
             or engine.stopped
         ):
             claims = self._claim_from(await self._enter(getting=True))

@@ -14,6 +14,7 @@ import tempfile
 import textwrap
 import types
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -482,6 +483,24 @@ def test_use_from_a_second_loop(tmp_path: Path) -> None:
             assert await reopened.get() == "item"
 
     asyncio.run(again())
+
+
+def test_a_loop_that_goes_on_in_another_thread(tmp_path: Path) -> None:
+    """The queue goes with it; and the thread that it left is refused in a loop of its own."""
+    queue, loop = AsyncQueue(tmp_path / "q"), asyncio.new_event_loop()
+    loop.run_until_complete(queue.put("first"))
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(loop.run_forever)
+        try:
+            asyncio.run_coroutine_threadsafe(queue.put("second"), loop).result(20)
+            with pytest.raises(WrongContext, match="event loop"):
+                asyncio.run(queue.put("of another loop"))
+            assert asyncio.run_coroutine_threadsafe(queue.get_many(10), loop).result(20) == ["first", "second"]
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            running.result(20)
+    loop.run_until_complete(queue.close())
+    loop.close()
 
 
 def test_a_loop_that_was_closed_before_the_queue(tmp_path: Path) -> None:

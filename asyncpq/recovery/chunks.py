@@ -204,7 +204,7 @@ class Chunks:
         """Open nothing yet; *holes* as for a Chunk."""
         self._files, self._dirfd, self._serializer, self._holes = files, dirfd, serializer, holes
         self.numbers = numbers
-        self._there = frozenset(numbers)
+        self._there = numbers if isinstance(numbers, range) else frozenset(numbers)
 
     def __contains__(self, number: object) -> bool:
         return number in self._there

@@ -35,7 +35,7 @@ from asyncpq.recovery.survey import DEFAULT, Blank, Missing, Readable, State, Un
 from asyncpq.serializers import self_delimiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from asyncpq.files import Files
     from asyncpq.fsync import Policy
@@ -248,7 +248,7 @@ class Opening:
 
     # -- serializers ------------------------------------------------------------------------------------
 
-    def _by_first_record(self, numbers: list[int], unless: Serializer | None) -> Serializer:
+    def _by_first_record(self, numbers: Sequence[int], unless: Serializer | None) -> Serializer:
         """Return the serializer of the first chunk, for a directory whose info does not tell."""
         for number in numbers:
             sample = self._sample(number)

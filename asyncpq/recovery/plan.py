@@ -88,7 +88,7 @@ class Plan:
             what = "zeros" if rest is Rest.ZEROS else "bytes of records that were never finished"
             self.messages.append(f"{chunk_name(at.chunk)}: cut off {length} {what} at byte {at.offset}")
 
-    def put_away(self, chunks: Chunks, numbers: list[int]) -> None:
+    def put_away(self, chunks: Chunks, numbers: Sequence[int]) -> None:
         """Take whole chunk files out of the queue."""
         for number in numbers:
             if chunks.holds_nothing(number):
@@ -147,7 +147,7 @@ def decide(found: Readable, chunks: Chunks, *, repair: bool = False) -> Plan | H
     live = _from(chunks.numbers, info.tail.chunk)
     if always:
         live = live[: bisect_right(live, info.head.chunk)]
-    run = live[: sum(1 for _ in takewhile(lambda pair: pair[1] == live[0] + pair[0], enumerate(live)))]
+    run = _run(live)
     behind = live[len(run) : bisect_right(live, info.head.chunk)]
     if behind and (mark is None or run[-1] < mark.head.chunk):
         name = chunk_name(run[-1] + 1)
@@ -159,7 +159,7 @@ class _Decision:
     """Follows the records from the last place that can be believed."""
 
     def __init__(
-        self, info: Info, mark: Mark | None, always: bool, run: list[int], chunks: Chunks, repair: bool
+        self, info: Info, mark: Mark | None, always: bool, run: Sequence[int], chunks: Chunks, repair: bool
     ) -> None:
         self.info, self.mark, self.always, self.run, self.chunks = info, mark, always, run, chunks
         self.repair = repair
@@ -283,8 +283,15 @@ def _place(position: Position) -> str:
     return f"{chunk_name(position.chunk)}, byte {position.offset}"
 
 
-def _from(numbers: Sequence[int], first: int) -> list[int]:
-    return list(numbers[bisect_left(numbers, first) :])
+def _from(numbers: Sequence[int], first: int) -> Sequence[int]:
+    return numbers[bisect_left(numbers, first) :]
+
+
+def _run(numbers: Sequence[int]) -> Sequence[int]:
+    """Return the first of *numbers* and those that follow it without a gap."""
+    if not numbers or numbers[-1] - numbers[0] == len(numbers) - 1:
+        return numbers  # there may be a hundred thousand
+    return numbers[: sum(1 for _ in takewhile(lambda pair: pair[1] == numbers[0] + pair[0], enumerate(numbers)))]
 
 
 def _finish(plan: Plan, info: Info, chunks: Chunks) -> None:
@@ -302,7 +309,7 @@ def without_info(chunks: Chunks, chunksize: int) -> Plan | Hole:
     plan = Plan(START, START, chunksize)
     if not chunks.numbers:
         return plan
-    if chunks.numbers != [0]:
+    if chunks.numbers[-1]:
         return Hole(-1, f"there is no info, though {_named(chunks.numbers)} are there")
     scan = chunks.scan(START, chunksize, START, tolerant=False)
     if scan.end.count >= chunksize:

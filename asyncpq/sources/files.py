@@ -30,7 +30,7 @@ from asyncpq.sources.protocol import About, Entry
 from asyncpq.sources.records import Queue, Walk, protocol_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -194,7 +194,7 @@ class FileSource:
             return "persist-queue"
         return {0: "pqueue", 2: "persist-queue on Python 2"}.get(protocol_of(info) or 0, "persist-queue")
 
-    def _sizes(self, numbers: list[int]) -> list[int]:
+    def _sizes(self, numbers: Sequence[int]) -> list[int]:
         sizes = []
         for number in numbers:
             with suppress(FileNotFoundError):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from asyncpq import threads
 from asyncpq.errors import SyncFailed
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from asyncpq.sqlite.database import Database
 
 
+SLOW_SYNC: Final = 0.0003  # seconds; a put takes 0.2 ms besides its sync, wake-ups included
+
+
 class Durability:
-    """Counts what is not durable, and syncs.  For worker threads; any number of them."""
+    """Counts what is not durable, and syncs.  For worker threads: one commits, any number of them sync."""
 
     def __init__(self, database: Database, policy: Policy, failed: Callable[[SyncFailed], None]) -> None:
         """Sync nothing yet; *failed* is told, in a thread, of a sync in the background that failed."""
@@ -34,27 +38,45 @@ class Durability:
         self._counts = policy.name != "always"  # under `always` nothing waits
         self._lock = threading.Lock()  # one sync at a time, and none after the close
         self._armed = self._closed = False
-        self.waiting = 0  # changes that are committed and not durable
+        self._failure: SyncFailed | None = None
+        self._took = 0.0  # seconds: the last sync
+        # Two counts, each changed in one place: by who commits, and by who syncs.
+        self._committed = self._durable = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many changes are committed and not durable."""
+        return self._committed - self._durable
 
     def committed(self, changes: int) -> None:
-        """Count changes that were committed, set the deadline, and sync where more than `items` would be acknowledged.
+        """Count changes that were committed, set the deadline, and wait while more than `items` are not durable.
 
         Raises:
             SyncFailed: the disk did not take them.
         """
         if not self._counts or not changes:
             return
-        self.waiting += changes
+        self._committed += changes
         if self._items is not None and self.waiting > self._items:
-            self.sync()
-        elif self._seconds is not None and not self._armed:
+            # The sync of what was acknowledged before often runs, in the other thread: then its end is enough.
+            self._sync_beyond(self._items)
+        if self.waiting and self._seconds is not None and not self._armed:
             self._armed = True
             threads.keeper.call_at(time.monotonic() + self._seconds, lambda: threads.pool.submit(self._due))
 
     def acknowledged(self) -> None:
-        """Begin to sync at once, where the next change would have to wait for it."""
-        if self._items is not None and self.waiting >= self._items:
-            self._in_background()
+        """Sync at once, where the next change would have to wait for it.
+
+        A fast sync is done in this thread, for which the next transaction then waits, awake: to wake another takes as
+        long as what is won.  A slow one goes to another thread, and the next transaction runs beside it.
+        """
+        if self._items is None or self.waiting < self._items:
+            return
+        if self._took >= SLOW_SYNC:
+            with suppress(RuntimeError):  # the interpreter ends: no thread begins any more
+                threads.pool.submit(self._in_background)
+                return
+        self._in_background()
 
     def sync(self) -> None:
         """Make durable what is committed.
@@ -82,11 +104,26 @@ class Durability:
         with self._lock:
             self._closed = True
 
+    def _sync_beyond(self, items: int) -> None:
+        """Sync, unless no more than *items* wait for it when nobody syncs any more."""
+        with self._lock:
+            if self.waiting > items and not self._closed:
+                self._sync()
+
     def _sync(self) -> None:
-        waiting = self.waiting
-        if waiting or not self._counts:
+        committed = self._committed
+        if self._failure is not None:
+            raise self._failure  # a second sync may report success for what was dropped
+        if committed == self._durable and self._counts:
+            return
+        began = time.monotonic()
+        try:
             self._database.sync()
-            self.waiting -= waiting
+        except SyncFailed as error:
+            self._failure = error
+            raise
+        self._took = time.monotonic() - began
+        self._durable = committed
 
     def _due(self) -> None:
         self._armed = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 import weakref
 from contextlib import suppress
@@ -72,6 +73,7 @@ class Engine:
         self.joiners = Line(loop, lambda: INF if self.finished else 0)
         self.lines = [self.getters, self.putters, self.joiners]
         self.draining = self.stopped = False
+        self.thread = threading.get_ident()
         self._undone: list[tuple[Callable[[Any], None], Any, int]] = []  # to be undone in the next transaction
 
         self.refusal: Callable[[], BaseException] | None = None

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ import pytest
 
 from asyncpq import AsyncSQLiteAckQueue, AsyncSQLiteQueue, QueueFailed, fsync
 from asyncpq.files import FILES
+from asyncpq.sqlite import durable
 from tests.sqlite.processes import PATIENCE, ROOT
 
 POLICIES: Final = ["never", "rollover", "interval", "always"]
@@ -202,6 +204,59 @@ async def test_a_sync_that_fails_in_the_background_latches_the_queue(
     with pytest.raises(QueueFailed):
         await asyncio.wait_for(queue.get(), 20)
     await queue.close()
+
+
+async def test_a_transaction_runs_beside_a_slow_sync_of_what_was_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is acknowledged only behind that sync: else two items could be lost where the policy says one."""
+    fdatasync, begun, go_on, committed = FILES.fdatasync, threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(durable, "SLOW_SYNC", 0.0)  # every sync is a slow one
+
+    def slow(fd: int) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        fdatasync(fd)
+
+    async with AsyncSQLiteQueue(tmp_path / "q", fsync=fsync.Interval(seconds=3600, items=1)) as queue:
+        monkeypatch.setattr(FILES, "fdatasync", slow)
+        await queue.put("one")
+        assert await asyncio.to_thread(begun.wait, 20)
+        database: Any = queue._engine.store.database  # type: ignore[union-attr]
+        commit = database.commit
+
+        def told() -> None:
+            commit()
+            committed.set()
+
+        monkeypatch.setattr(database, "commit", told)
+        second = asyncio.create_task(queue.put("two"))
+        try:
+            assert await asyncio.to_thread(committed.wait, 20)
+            assert not second.done()
+        finally:
+            go_on.set()
+        await asyncio.wait_for(second, 20)
+        assert queue.stats()["not_durable"] <= 1
+
+
+async def test_a_sync_that_failed_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the transaction that waited for it either, nor by the close."""
+    calls = 0
+
+    def failing_once(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(FILES, "fdatasync", failing_once)
+    queue = await AsyncSQLiteQueue(tmp_path / "q", fsync=fsync.Interval(seconds=3600, items=1)).open()
+    await queue.put("one")
+    with pytest.raises(QueueFailed):
+        await queue.put("two")
+    await queue.close()
+    assert calls == 1
 
 
 def _target(fd: str) -> str:
