@@ -211,7 +211,7 @@ async def test_a_name_that_is_spoilt_never_stops_a_repair(name: bytes, six: Map,
 @pytest.mark.soak
 async def test_no_name_that_is_spoilt_stops_a_repair(six: Map, tmp_path: Path) -> None:
     for name in {table.encode() for table, _ in six.rows} | {b"sqlite_sequence", b"asyncpq_", b"_queue"}:
-        await spoil_names(name, b"\xe5\0\"", six, tmp_path / "data.db")
+        await spoil_names(name, b'\xe5\0"', six, tmp_path / "data.db")
 
 
 async def test_the_damaged_database_is_kept_under_a_name_of_its_own(six: Map, tmp_path: Path) -> None:
