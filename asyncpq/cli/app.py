@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "get": "Get items, one a line.",
     "migrate": "Move to another serializer or kind of queue, or under the same name.",
     "copy": "Make a consistent copy, also beside a live writer.",
+    "forward": "Move the items to a queue on NATS, as they come.",
     "tail": "Follow a live queue: sizes and rates.",
     "bench": "Measure which fsync policy this disk can afford.",
     "completion": "Print the completion script of a shell.",

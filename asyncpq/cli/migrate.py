@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import asyncpq
+from asyncpq.cli.natslogin import login_from, login_options, warn_secrets
 from asyncpq.cli.opening import CLASSES
-from asyncpq.cli.options import QUEUE, Stopped, command, json_option, unpickle_option, warn_unpickle
+from asyncpq.cli.options import ANY_QUEUE, Stopped, command, json_option, unpickle_option, warn_unpickle
 from asyncpq.cli.output import emit, facts
 from asyncpq.cli.progress import meter
 from asyncpq.cli.terminal import line, quantity, safe, size
@@ -28,11 +29,12 @@ _EXAMPLES = (
     "asyncpq migrate jobs jobs-json --serializer json",
     "asyncpq migrate jobs sqlite:jobs.db#mail --class unique",
     "asyncpq migrate --in-place --serializer msgpack jobs",
+    "asyncpq migrate jobs nats://hub.example.org:4222/jobs",
 )
 
 
 @command("migrate", *_EXAMPLES)
-@click.argument("source", type=QUEUE, metavar="SOURCE")
+@click.argument("source", type=ANY_QUEUE, metavar="SOURCE")
 @click.argument("target", type=click.Path(), required=False)
 @click.option("--serializer", type=click.Choice(NAMES), help="Of the target.  [default: the source's]")
 @click.option("--source-serializer", type=click.Choice(NAMES), help="Of the source; by default that is found out.")
@@ -47,16 +49,20 @@ _EXAMPLES = (
 @click.option("--bad-file", type=click.Path(dir_okay=False), help="Another file for --skip-bad.")
 @click.option("--in-place", is_flag=True, help="Convert SOURCE under its own name; the old one becomes SOURCE.bak.")
 @click.option("--gap", is_flag=True, help="With --in-place: accept a moment without a queue, if it has to be.")
+@click.option("--replicas", type=click.IntRange(1, 5), help="Of a queue that is made on a server.  [default: 1]")
+@login_options
 @json_option
 def migrate(source: Spec, target: str | None, unpickle: bool, as_json: bool, **options: Any) -> None:
-    """Move a copy of the queue SOURCE to TARGET: a directory, or sqlite:PATH#NAME.
+    """Move a copy of the queue SOURCE to TARGET: a directory, sqlite:PATH#NAME, or nats://HOST:PORT/NAME.
 
     SOURCE is locked, and never changed.  TARGET is built beside itself as TARGET.partial, read back from the disk, and
     gets its name in one step.  What it cannot carry is found before, counted, and shown.  Pickles are not run, unless
     --unpickle is given: from pickle to pickle they are copied as they are.  After Ctrl-C there is no TARGET; after a
-    crash the same command goes on where it was.
+    crash the same command goes on where it was; a queue on a server is made anew then, and cannot be opened before.
     """
     warn_unpickle(unpickle)
+    for address in (source.servers, target or ""):
+        warn_secrets(address)
     try:
         report = asyncio.run(_migrate(source, target, unpickle, **options))
     except KeyboardInterrupt:
@@ -74,8 +80,13 @@ async def _migrate(
     skip_bad: bool,
     bad_file: str | None,
     kind: str | None,
+    replicas: int | None,
+    user: str | None,
+    credentials: str | None,
+    tls_ca: str | None,
     **more: Any,
 ) -> Any:
+    nats = login_from(user, credentials, tls_ca) | ({} if replicas is None else {"replicas": replicas})
     with Phases() as phases:
         return await asyncpq.migrate(
             source,
@@ -83,6 +94,7 @@ async def _migrate(
             unpickle=unpickle,
             skip_bad=bad_file or skip_bad,
             queue_class=kind,
+            nats=nats,
             progress=phases.reach,
             **more,
         )
@@ -116,6 +128,8 @@ class Phases:
 
 def _said(source: Spec, target: str | None, in_place: bool) -> str:
     """Return what is true after Ctrl-C: it may have come too late."""
+    if target is not None and parse(target).kind == "nats":
+        return "interrupted; nothing of it can be opened as a queue, unless it was done already"
     made = Path(f"{source.path}.bak") if in_place or target is None else parse(target).path
     if made.is_file() or (made.is_dir() and os.listdir(made)):
         return "interrupted, but the migration was done already"
@@ -143,6 +157,8 @@ def _show(report: asyncpq.MigrationReport) -> None:
 
 
 def _kind(report: asyncpq.MigrationReport) -> str:
+    if report.queue_class is None and report.chunksize is None:
+        return f"queue on NATS, {report.serializer}"
     if report.queue_class is None:
         return f"file queue, {report.serializer}, chunksize {report.chunksize:,}"
     return f"SQLite queue {report.name!r}, {report.queue_class}, {report.serializer}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "ANY_QUEUE",
     "QUEUE",
     "Failed",
     "State",
@@ -48,18 +49,25 @@ class Stopped(Exception):
 
 
 class Queue(click.ParamType[Spec]):
-    """A queue, by its path or `sqlite:PATH#NAME`."""
+    """A queue, by its path or `sqlite:PATH#NAME`; and by `nats://HOST:PORT/NAME`, where a command goes there."""
 
     name = "path"
+
+    def __init__(self, *, servers: bool = False) -> None:
+        """*servers*: queues on a server, too."""
+        self._servers = servers
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Spec:
         """Return what *value* names."""
         if isinstance(value, Spec):
             return value
         try:
-            return parse(value)
+            spec = parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if spec.kind == "nats" and not self._servers:
+            self.fail("this command is for queues on a disk; 'asyncpq migrate' brings one from a server", param, ctx)
+        return spec
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Let the shell complete a path."""
@@ -67,6 +75,7 @@ class Queue(click.ParamType[Spec]):
 
 
 QUEUE: Final = Queue()
+ANY_QUEUE: Final = Queue(servers=True)
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

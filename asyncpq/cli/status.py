@@ -18,8 +18,8 @@ MEANINGS: Final = {
     ERROR: "an error; one line on stderr says what, and the way out",
     USAGE: "the command line is wrong, or a library is missing",
     HEALABLE: "check: opening heals it by itself",
-    DAMAGED: "damaged: what check found, or records that were left out",
+    DAMAGED: "damaged: what check found, or records that were left out, or set aside by forward",
     EMPTY: "get: there was no item",
-    INTERRUPTED: "interrupted by Ctrl-C",
+    INTERRUPTED: "interrupted by Ctrl-C; forward --drain: by SIGTERM, too",
     CLOSED: "stdout was closed, as by `| head`",
 }
