@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 from asyncpq.copying._files import refuse_inside
 from asyncpq.copying._report import CopyReport
 from asyncpq.files import FILES
+from asyncpq.layout import DATABASE
 from asyncpq.placing import building, put_in_place
 from asyncpq.sqlite.examining import explaining
 from asyncpq.sqlite.finding import database_file, find_queues
 from asyncpq.sqlite.held import raw
 from asyncpq.sqlite.looking import look
-from asyncpq.sqlite.place import DATABASE
 from asyncpq.sqlite.tables import ACKED, FAILED, quoted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ After a crash, build goes on behind what the note says, and reads the source.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asyncpq.errors import AsyncpqError
 from asyncpq.migrating.badfile import BadFile
@@ -22,9 +22,9 @@ from asyncpq.migrating.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from asyncpq.migrating.judging import Taken
-    from asyncpq.migrating.partial import Partial
     from asyncpq.migrating.plan import Plan, Wish
     from asyncpq.migrating.report import Phase
     from asyncpq.migrating.seen import Seen
@@ -34,6 +34,22 @@ if TYPE_CHECKING:
 __all__ = ["Building"]
 
 DURABLE: Final = 64 * 1024 * 1024  # bytes of records that a crash may cost
+
+
+class Beside(Protocol):
+    """What lies beside a target that is being built: see Partial."""
+
+    path: Path
+    bad: Path
+
+    def create(self, note: dict[str, Any]) -> None:
+        """Make it, with this note and nothing else in it."""
+
+    def save(self, note: dict[str, Any]) -> None:
+        """Replace the note, durably."""
+
+    def discard(self) -> None:
+        """Remove it."""
 
 
 class Building:
@@ -48,7 +64,7 @@ class Building:
     """
 
     def __init__(
-        self, wish: Wish, plan: Plan, source: Source, partial: Partial, tell: Callable[[Progress], None]
+        self, wish: Wish, plan: Plan, source: Source, partial: Beside, tell: Callable[[Progress], None]
     ) -> None:
         """Do nothing yet."""
         self._wish, self._plan, self._source, self._partial, self._tell = wish, plan, source, partial, tell

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.errors import MigrationError, SyncFailed
 from asyncpq.files import FILES
+from asyncpq.layout import DATABASE
 from asyncpq.migrating.converting import framing
 from asyncpq.migrating.system import sync_parent
 from asyncpq.migrating.target import NOT_WRITTEN, READ, new_digest
 from asyncpq.sources.blobs import frame_of
 from asyncpq.sqlite.database import Database, explained
-from asyncpq.sqlite.place import DATABASE, make_tables
+from asyncpq.sqlite.place import make_tables
 from asyncpq.sqlite.statements import words
 from asyncpq.sqlite.tables import INITED, READY, UNACK, creation, table_names
 

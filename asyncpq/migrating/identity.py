@@ -12,7 +12,9 @@ from asyncpq.layout import INFO
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["inode", "source_identity"]
+    from asyncpq.sources import Source
+
+__all__ = ["identity_of", "inode", "source_identity"]
 
 COMPANIONS: Final = ("-wal", "-journal")  # of a database; its index, -shm, comes and goes with readers
 DIGEST_SIZE: Final = 16  # bytes
@@ -25,6 +27,12 @@ def inode(path: Path) -> list[int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return [facts.st_dev, facts.st_ino]
+
+
+def identity_of(source: Source) -> dict[str, Any]:
+    """Return the identity of *source*: its own word, where it is none of this machine's files."""
+    own = getattr(source, "identity", None)
+    return own() if own is not None else source_identity(source.about.path)
 
 
 def source_identity(path: Path) -> dict[str, Any]:

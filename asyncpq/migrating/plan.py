@@ -2,6 +2,7 @@
 
 jobs              -> a file queue                  sqlite:jobs.db        -> a file, FIFO, named "default"
 sqlite:jobs/      -> jobs/data.db                  sqlite:jobs.db#mail   -> the queue "mail" in it
+nats://host/jobs  -> the queue "jobs" on a server
 
 class             unless it is named: the source's, where a SQLite queue becomes one; else FIFO
 serializer        unless it is named: the source's, or pickle where its items are bytes
@@ -11,7 +12,7 @@ chunksize         unless it is given: the source's, or 100 where it has none
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,8 @@ from asyncpq.errors import MigrationError
 from asyncpq.sources import Spec, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from asyncpq.serializers import Serializer
     from asyncpq.sources import About
     from asyncpq.sqlite.tables import Kind
@@ -57,6 +60,12 @@ class Wish:
     skip_bad: bool = False
     in_place: bool = False
     gap: bool = False
+    nats: Mapping[str, Any] = field(default_factory=dict, repr=False)  # who logs in at a server, and settings there
+
+    @property
+    def to_server(self) -> bool:
+        """Whether the target is a queue on a server."""
+        return self.target is not None and self.target.kind == "nats"
 
     def as_json(self) -> dict[str, Any]:
         """Return it for the note: the same wish is the same there."""
@@ -93,6 +102,9 @@ class Wish:
     @property
     def aside(self) -> Path:
         """Where what cannot be read goes."""
+        if self.to_server and self.bad_file is None:
+            local = Path(f"{self.source.name}") if self.source.kind == "nats" else self.source.path
+            return _beside(local, ".bad.jsonl")
         return self.bad_file or _beside(self.shown, ".bad.jsonl")
 
     @property
@@ -168,6 +180,8 @@ def _path_part(text: str) -> str:
 
 
 def _check(wish: Wish) -> None:
+    if wish.in_place and wish.source.kind == "nats":
+        raise ValueError("a queue on a server is not converted under its own name; name a target")
     if wish.target is None and not wish.in_place:
         raise ValueError("say where the queue should go: a target, or in_place=True (--in-place)")
     if wish.in_place and wish.target is not None and Path(os.path.realpath(wish.target.path)) != wish.path:
@@ -182,6 +196,8 @@ def _check(wish: Wish) -> None:
         )
     if not wish.in_place and wish.path.is_relative_to(os.path.realpath(wish.source.path)):
         raise ValueError(f"{wish.path} lies in the source, which is never changed; name a target beside it")
+    if wish.to_server and (wish.kind is not None or wish.chunksize is not None):
+        raise ValueError("a queue on NATS has neither classes nor chunks: leave class and chunksize out")
     if wish.target is not None:
         _check_form(wish, wish.target.kind != "sqlite")
 
@@ -203,6 +219,8 @@ def decide(wish: Wish, about: About) -> Plan:
     """
     serializer = wish.serializer or about.serializer or serializers.get("pickle")
     copies = wish.encoding is None and about.serializer is not None and _same(serializer, about.serializer)
+    if wish.to_server and wish.target is not None:
+        return Plan(wish.path, serializer, copies, name=wish.target.name or "")
     if _to_files(wish, about):
         _check_form(wish, to_files=True)
         chunksize = wish.chunksize or about.details.get("chunksize", 0)

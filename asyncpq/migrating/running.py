@@ -12,7 +12,7 @@ from asyncpq.lane import call_loop, resolve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from asyncpq.migrating.plan import Wish
     from asyncpq.migrating.report import MigrationReport, Progress
@@ -37,17 +37,21 @@ async def migrate(
     in_place: bool = False,
     gap: bool = False,
     source_serializer: Any = None,
+    nats: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> MigrationReport:
     """Move a copy of the queue at *source* to *target*; on return that is durable, verified, and has its name.
 
     The source is locked and read, and never changed.  The target is built as ``TARGET.partial``, read back from the
     disk, and gets its name in one step.  A crash leaves the source whole and no target; the next call with the same
-    arguments resumes what it finds, and what does not fit it is made anew.
+    arguments resumes what it finds, and what does not fit it is made anew.  A queue on a server is built under its own
+    name, and cannot be opened before it is verified; after a crash it is made anew.
 
     Args:
-        source: a path, or `sqlite:PATH#NAME`; what lies there is found out.
-        target: a directory for a file queue, or `sqlite:PATH#NAME`; an empty directory counts as nothing.
+        source: a path, `sqlite:PATH#NAME`, or `nats://HOST:PORT/NAME`, of which nothing is consumed; what lies there
+            is found out.
+        target: a directory for a file queue, `sqlite:PATH#NAME`, or `nats://HOST:PORT/NAME`; an empty directory counts
+            as nothing, and so does a queue on a server without messages.
         serializer: a name or a module, as for AsyncQueue; None: the source's.
         chunksize: records in a chunk of a file queue; None: the source's, or 100.
         queue_class: of a SQLite queue: fifo, filo, unique, priority, ack, filo-ack or unique-ack; None: the
@@ -60,6 +64,8 @@ async def migrate(
         in_place: convert the queue under its own name; the old one becomes ``PATH.bak``.
         gap: let it have no name for a moment, where old and new cannot be exchanged in one step.
         source_serializer: what the source was written with; None: what is found out.
+        nats: for nats:// addresses: token, user, password, credentials, tls, as for AsyncNatsQueue; and replicas,
+            storage, maxsize, max_bytes, duplicate_window of a queue that is made there.
         progress: called on the loop now and then, and at the beginning of each phase.
 
     Raises:
@@ -91,6 +97,7 @@ async def migrate(
         in_place=in_place,
         gap=gap,
         source_serializer=source_serializer,
+        nats=nats or {},
     )
     return await _Running(wish, progress).result()
 

@@ -21,7 +21,7 @@ from asyncpq.errors import InTheWay, MigrationError
 from asyncpq.migrating.badfile import TAKEN, BadFile
 from asyncpq.migrating.building import Building
 from asyncpq.migrating.directory import DirectoryTarget
-from asyncpq.migrating.identity import inode, source_identity
+from asyncpq.migrating.identity import identity_of, inode
 from asyncpq.migrating.partial import Partial
 from asyncpq.migrating.placing import Placing
 from asyncpq.migrating.plan import decide
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["migrate_now"]
 
+LOGIN: Final = ("token", "user", "password", "credentials", "tls")  # of what is said of a server
 CHANGED: Final = "was changed while it was read, by a program that takes no lock; stop it, then migrate again"
 
 
@@ -48,21 +49,41 @@ def migrate_now(wish: Wish, tell: Callable[[Progress], None]) -> MigrationReport
         wish: the wish.
         tell: called between batches; what it raises ends the migration.
     """
+    if wish.to_server:
+        return _to_server(wish, tell)
     partial = Partial(wish.path)
     try:
         note = partial.look()
         if note is not None and (done := _finished(partial, wish, note)) is not None:
             return done
         _refuse_names(wish, resumes=note is not None)
-        with open_source(
-            wish.source, serializer=wish.source_serializer, encoding=wish.encoding, unpickle=wish.unpickle
-        ) as source:
+        with _opened(wish) as source:
             plan = decide(wish, source.about)
             if wish.in_place:
                 refuse_in_place(source.about)
             return _Migration(wish, plan, source, partial, tell).run(note)
     finally:
         partial.close()
+
+
+def _opened(wish: Wish) -> Source:
+    return open_source(
+        wish.source,
+        serializer=wish.source_serializer,
+        encoding=wish.encoding,
+        unpickle=wish.unpickle,
+        nats={key: value for key, value in wish.nats.items() if key in LOGIN},
+    )
+
+
+def _to_server(wish: Wish, tell: Callable[[Progress], None]) -> MigrationReport:
+    from asyncpq.migrating.ontoserver import StreamTarget  # it needs the extra `nats`
+    from asyncpq.migrating.toserver import migrate_to_server
+
+    target = wish.target
+    assert target is not None
+    with _opened(wish) as source:
+        return migrate_to_server(wish, source, lambda plan: StreamTarget(target, plan.serializer.NAME, wish.nats), tell)
 
 
 def _finished(partial: Partial, wish: Wish, note: dict[str, Any]) -> MigrationReport | None:
@@ -122,7 +143,7 @@ class _Migration:
 
     def run(self, note: dict[str, Any] | None) -> MigrationReport:
         """Do all of it, or go on with what *note* says."""
-        building, before = self._building, source_identity(self._wish.source.path)
+        building, before = self._building, identity_of(self._source)
         key = {"wish": self._wish.as_json(), "plan": self._plan.as_json(), "source": before}
         resumes = note is not None and all(note[part] == value for part, value in key.items())
         with ExitStack() as stack:
@@ -144,9 +165,8 @@ class _Migration:
         return self._name_it(building.note, report)
 
     def _unchanged(self, before: dict[str, Any]) -> None:
-        path = self._wish.source.path
-        if source_identity(path) != before:
-            raise MigrationError(path, CHANGED)
+        if identity_of(self._source) != before:
+            raise MigrationError(self._wish.source.path, CHANGED)
 
     def _name_it(self, note: dict[str, Any], report: MigrationReport) -> MigrationReport:
         backup = self._wish.backup if self._wish.in_place else None

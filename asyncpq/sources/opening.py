@@ -5,6 +5,7 @@
                    data.db                      persist-queue's SQLite queues
                    cache.db                     diskcache
     a file         an SQLite database           by its tables: persist-queue, litequeue, queuelib
+    an address     nats://host:port/name        a queue on a NATS server
 
 A Spec's kind narrows it down where both lie there.
 """
@@ -28,6 +29,8 @@ from asyncpq.sources.queuelib import QueuelibSource
 from asyncpq.sources.spec import Spec, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from asyncpq.sources.protocol import Source
 
 __all__ = ["list_queues", "open_source"]
@@ -43,6 +46,7 @@ def open_source(
     unpickle: bool = False,
     lock: bool = True,
     name: str | None = None,
+    nats: Mapping[str, Any] | None = None,
 ) -> Source:
     """Open what holds a queue at *path*, for reading; nothing in it is changed.
 
@@ -53,6 +57,7 @@ def open_source(
         unpickle: run what pickles say; without it they become plain data.
         lock: keep writers out, where that is possible, or read one state of the database; False: read beside them.
         name: of the queue in a database with several.
+        nats: who logs in at a server: token, user, password, credentials, tls, as for AsyncNatsQueue.
 
     Raises:
         ValueError: there is no such encoding or serializer.
@@ -69,11 +74,16 @@ def open_source(
         unpickle=unpickle,
         lock=lock,
         name=name,
+        nats=nats or {},
     )
     return _opened(path if isinstance(path, Spec) else _spec(path), options)
 
 
 def _opened(spec: Spec, options: Options) -> Source:
+    if spec.kind == "nats":
+        from asyncpq.sources.stream import StreamSource  # it needs the extra `nats`
+
+        return StreamSource(spec, options)
     kind, found = _find(spec)
     name = options.name or spec.name
     if kind != "sqlite" and name is not None:

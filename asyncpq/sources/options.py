@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from asyncpq.serializers import Serializer
 
 __all__ = ["Options"]
@@ -20,3 +22,4 @@ class Options:
     unpickle: bool = False
     lock: bool = True
     name: str | None = None
+    nats: Mapping[str, Any] = field(default_factory=dict, repr=False)
