@@ -10,6 +10,7 @@ Acknowledgements that come before the next job begins share its request, and so 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ MOVE_MAX: Final = 5.0  # seconds that a close waits for dead letters: their queu
 
 OUT, WAITING, MOVING, ACKING, COMMITTING, ACKED, GONE = range(7)  # of a claim
 
+logger: Final = logging.getLogger("asyncpq")
 monotonic = time.monotonic
 
 
@@ -306,6 +308,12 @@ class Answers(Consumer):
         assert self._letters is not None
         assert claim.record is not None
         claim.state = MOVING
+        # The error's text may quote the item: the letter has it, the log has not.
+        logger.warning(
+            "%s: the record in chunk %d at byte %d goes to the dead letters after %d attempts: %s",
+            *(self._engine.path, claim.position.chunk, claim.position.offset, claim.attempts),
+            type(error).__name__ if isinstance(error, BaseException) else "it was rejected, or given back too often",
+        )
         dead = letter(
             claim.record,
             self._serializer.NAME,

@@ -54,12 +54,19 @@ class Chunks:
         self.names = opened.names_dirty  # a name was made since the last durable commit
         self.oldest = opened.tail.chunk  # no chunk below it is there
         self.removed = 0
+        self.filled = -self.offset  # bytes of the chunks that became full, without what was there at the opening ...
+        self._filled_before = self.filled  # ... and what it was before the append that runs
         self._keep_full = keep_full
 
     @property
     def head(self) -> Position:
         """Where the next record goes."""
         return Position(self.chunk, self.count, self.offset)
+
+    @property
+    def written(self) -> int:
+        """Bytes of the records that were written since the opening."""
+        return self.filled + self.offset
 
     def room(self, records: int) -> int:
         """Return how many of so many records go into the head chunk."""
@@ -78,6 +85,7 @@ class Chunks:
         """
         failed: dict[int, OSError] = {}
         at = 0
+        self._filled_before = self.filled
         while at < len(records):
             try:
                 at += self._append_batch(self._batch(records, at))
@@ -175,8 +183,15 @@ class Chunks:
         elif self.fd >= 0:
             self._let_go(self.fd)
             self.cold.add(self.chunk)
+        self.filled += self.offset
         self.chunk, self.count, self.offset = self.chunk + 1, 0, 0
         self.fd, self.dirty, self.names = fd, False, True
+
+    def turn_over(self) -> None:
+        """Start the next chunk although this one is not full."""
+        self._filled_before = self.filled
+        self.open_head()
+        self.roll()
 
     def undo(self, start: Position) -> None:
         """Put head back to *start*: what was written behind it was never acknowledged.
@@ -187,6 +202,7 @@ class Chunks:
         try:
             while self.chunk > start.chunk:
                 self._unroll()
+                self.filled = self._filled_before
             self.open_head()
         except OSError as error:
             raise SyncFailed(error) from error

@@ -12,6 +12,7 @@ journal and the memory: a claim waits where the oldest item is not answered for 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,7 @@ LEASES: Final = 1024  # of deliveries that were answered, kept until their time 
 
 NEVER: Final = Failed(0, 0.0)
 
+logger: Final = logging.getLogger("asyncpq")
 monotonic = time.monotonic
 
 
@@ -140,6 +142,8 @@ class Claims(Answers):
     def _hand_out(self, claim: Claim, item: Any) -> Delivery:
         claim.state = OUT
         self.in_flight += 1
+        if self._engine.putters.waiting:
+            self._engine.putters.wake()
         if not claim.first:
             claim.first = time.time()
         delivery = Delivery(self, claim, item, claim.attempts + 1)
@@ -203,6 +207,7 @@ class Claims(Answers):
         self._buffer.drop(len(record))
         claim = self._claimed(number, position, record)
         self.in_flight += 1
+        self._engine.putters.wake()
         self._bury(claim, Delivery(self, claim, None, claim.attempts + 1), reason)
         if self._buffer.ready < self._getters.promised:
             raise NoItem
@@ -230,12 +235,18 @@ class Claims(Answers):
         if self._engine.refusal is not None:
             leases.clear()
             return
-        now = monotonic()
+        now, over = monotonic(), 0
         while leases and (leases[0][0] <= now or leases[0][1].answer is not None):
             _, delivery = leases.popleft()
             if delivery.answer is None:
                 delivery.give_back(TimeoutError(f"the lease of {self._lease} s is over"))
                 delivery.take_back("taken back, since its lease is over,")
+                over += 1
+        if over:
+            self._engine.came_back += over
+            logger.warning(
+                "%s: %d items are given out again: their lease of %g s is over", self._engine.path, over, self._lease
+            )
         self._set_timer()
 
     def dropped_all(self) -> None:

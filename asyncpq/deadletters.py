@@ -65,6 +65,9 @@ class DeadLetters:
 
         Raises:
             QueueLocked: the queue whose dead letters they are has them open.
+            OSError, QueueClosed, QueueFailed: of either queue; what was moved by then stays moved.
+
+        Cancellation: what was moved by then stays moved; the item at hand may be in both places.
         """
         moved = 0
         async with AsyncQueue(self.path, fsync=queue.fsync) as letters:

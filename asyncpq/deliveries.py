@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncpq.errors import AlreadyAnswered, QueueClosed
+from asyncpq.misuse import OnlyAsync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -146,7 +147,7 @@ class Delivery:
         self.answer = answer
 
 
-class Receiving:
+class Receiving(OnlyAsync):
     """`async with` around the work on one item."""
 
     def __init__(self, queue: Claiming, timeout: float | None) -> None:
@@ -173,7 +174,7 @@ class Receiving:
             self.delivery.give_back(error)
 
 
-class Deliveries:
+class Deliveries(OnlyAsync):
     """`async for` over deliveries, until the queue is closed, or shut down and empty."""
 
     def __init__(self, queue: Claiming) -> None:

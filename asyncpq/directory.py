@@ -92,10 +92,11 @@ def _explained(error: OSError, path: Path | str) -> Exception:
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         found = Path(error.filename if isinstance(error.filename, str) else path)
         if found == Path(os.path.abspath(path)):
-            return NotAQueue(path, "is no directory; a queue lives in a directory of its own")
+            why = "is no directory; a queue lives in a directory of its own: choose another path"
+            return NotAQueue(path, f"{why} (a SQLite database is opened with AsyncSQLiteQueue)")
         return NotAQueue(path, f"cannot be made, since {found} is no directory")
     if error.errno in (errno.EACCES, errno.EPERM):
-        why = "no permission to make or to open the directory of this queue"
+        why = "no permission to make or to open the directory of this queue; choose another path, or its rights"
         return type(error)(error.errno, why, str(path))
     return error
 

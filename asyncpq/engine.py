@@ -12,6 +12,7 @@ Making durable is a second lane beside the writing one (`committer.py`) under `i
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -43,6 +44,7 @@ REST_MIN: Final = 0.01  # ... the writes of so many seconds go to the thread, ..
 REST_MAX: Final = 1.0  # ... twice as many each time until one is fast again: it may have been the scheduler
 INF: Final = float("inf")
 
+logger: Final = logging.getLogger("asyncpq")
 monotonic = time.monotonic
 
 
@@ -102,6 +104,7 @@ class Engine:
         self.maxsize = 0
         self.pending = 0  # records on their way to the disk
         self.unfinished = self._first = self.buffer.stored
+        self._since = monotonic()
         self.getters = Line(loop, lambda: self.ready)
         self.putters = Line(loop, lambda: self.room)
         self.joiners = Line(loop, lambda: INF if self.unfinished == 0 else 0)
@@ -111,6 +114,7 @@ class Engine:
         self.autosaving: list[int] = []  # chunks of autosave gets that have not returned
         self.quiet = True  # as the job began, nothing was there to get, and nobody was getting
 
+        self.came_back = 0  # items given out again, since their lease was over
         self._closing: asyncio.Future[None] | None = None
         self.refusal: Callable[[], BaseException] | None = None  # what every further call gets
         self.failure: QueueFailed | None = None
@@ -488,6 +492,7 @@ class Engine:
         """Latch: from here on every call, and everyone who waits, gets QueueFailed."""
         if self.failure is None:
             self.failure = QueueFailed(self.path, error.cause)
+            logger.error("%s", self.failure)
             self.log.failed = error
             self.refuse(lambda: QueueFailed(self.path, error.cause))
             self._lane.fail(lambda request: self._settle_other(request, error, 0))
@@ -503,20 +508,27 @@ class Engine:
 
     def stats(self) -> dict[str, Any]:
         """Return counts since the opening."""
-        log, syncer = self.log, self.log.syncer
+        log, commits = self.log, self.log.syncer.commits
+        ready, puts = max(0, self.ready), self.buffer.stored - self._first
+        not_durable = max(0, self._undurable())
         return {
-            "size": self.ready,
+            "open_seconds": monotonic() - self._since,
+            "size": ready,
             "unfinished": self.unfinished,
+            "in_flight": max(0, self.unfinished - ready),
             "waiting_to_be_stored": self.pending,
-            "puts": self.buffer.stored - self._first,
+            "puts": puts,
             "gets": self.buffer.got - len(self.buffer.returned),
-            "commits": syncer.commits,
-            "syncs": syncer.syncs,
-            "sync_seconds": syncer.seconds,
-            "sync_seconds_max": syncer.longest,
+            "done": max(0, self._first + puts - self.unfinished),
+            "bytes_put": log.chunks.written,
+            "commits": commits,
+            "items_per_commit": max(0, puts - not_durable) / commits if commits else 0.0,
+            **log.syncer.latency.stats(),
+            "not_durable": not_durable,
+            "came_back": self.came_back,
             "chunks_removed": log.chunks.removed,
-            "not_durable": distance(log.chunks.size, log.durable_head, log.chunks.head),
             "healed": bool(self.opened.report),
+            "failed": self.failure is not None,
         }
 
     def refuse(self, error: Callable[[], BaseException]) -> None:

@@ -19,8 +19,13 @@
         WrongSerializer written with another serializer
         CorruptQueue    damaged so that opening cannot heal it
           CorruptDatabase   the same of a SQLite database
+        WrongSettings   the queue on the server is not what was asked for
         CorruptRecord   one record cannot be read
           CorruptRow      the same of a row of a SQLite queue
+          CorruptMessage  the same of a message of a NATS queue
+      ServerAway      no answer from the server in time    also ConnectionError
+      AccessDenied    the server does not let this login do that    also PermissionError
+      RecordTooLarge  more bytes than the server takes     also ValueError
       MigrationError  a queue was not moved; the source is as it was
         Unfit           the target cannot carry some of its items
         Unreadable      some of its items cannot be read
@@ -43,9 +48,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "AccessDenied",
     "AlreadyAnswered",
     "AsyncpqError",
     "CorruptDatabase",
+    "CorruptMessage",
     "CorruptQueue",
     "CorruptRecord",
     "CorruptRow",
@@ -62,6 +69,8 @@ __all__ = [
     "QueueClosed",
     "QueueFailed",
     "QueueLocked",
+    "RecordTooLarge",
+    "ServerAway",
     "SeveralQueues",
     "StorageError",
     "TooManyOpenFiles",
@@ -69,6 +78,7 @@ __all__ = [
     "Unreadable",
     "WrongContext",
     "WrongSerializer",
+    "WrongSettings",
 ]
 
 # Python 3.13 has asyncio.QueueShutDown; before it, QueueClosed is an AsyncpqError alone.
@@ -272,6 +282,68 @@ class CorruptRow(CorruptRecord):
             self,
             f"{path}: table {table!r}, _id {row}: {why}; open the queue with on_corrupt='skip' to set such rows "
             f"aside and go on, or replace this one with update(item, {row})",
+        )
+
+
+class CorruptMessage(CorruptRecord):
+    """One message cannot be read; it stays where it is."""
+
+    def __init__(self, path: str | os.PathLike[str], sequence: int, why: str) -> None:
+        """*path* is the address of the queue, *sequence* the message's number in the stream."""
+        self.path, self.sequence, self.why = path, sequence, why
+        StorageError.__init__(
+            self,
+            f"{path}: message {sequence}: {why}; open the queue with dead_letters= to have such messages moved there, "
+            f"or with the serializer that wrote it",
+        )
+
+
+class WrongSettings(StorageError):
+    """A queue of this name is there with other settings; nothing was changed."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], differences: Sequence[tuple[str, object, object]], mend: str
+    ) -> None:
+        """*differences* are settings, what they are, and what was asked for; *mend* is a clause."""
+        self.path, self.differences = path, tuple(differences)
+        shown = ", ".join(f"{name} is {there!r}, not {asked!r}" for name, there, asked in differences)
+        super().__init__(f"{path}: the queue is there, but {shown}; {mend}")
+
+
+class ServerAway(AsyncpqError, ConnectionError):
+    """The server could not be reached, or did not answer in time."""
+
+    def __init__(self, path: str | os.PathLike[str], seconds: float, why: str, *, sent: bool, storing: bool) -> None:
+        """*why* is a clause; *sent*: the request left; *storing*: it was to store an item."""
+        self.path, self.seconds, self.why, self.sent = path, seconds, why, sent
+        fate = {
+            (False, True): "; nothing was sent, so the item is not stored",
+            (True, True): "; the item may or may not be stored: putting it again may store it twice",
+        }.get((sent, storing), "")
+        super().__init__(
+            f"{path}: no answer within {seconds:g} s ({why}){fate}; look whether the server runs and the network is "
+            f"up: the queue goes on by itself as soon as it is, or give it more time with timeout="
+        )
+
+
+class AccessDenied(AsyncpqError, PermissionError):
+    """The server does not accept this login, or does not let it do this; nothing was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        """*why* is what the server says."""
+        self.path, self.why = path, why
+        super().__init__(f"{path}: {why}; check token, user and password, credentials, tls, and what this user may do")
+
+
+class RecordTooLarge(AsyncpqError, ValueError):
+    """A record has more bytes than fit into a message; nothing was stored."""
+
+    def __init__(self, path: str | os.PathLike[str], size: int, limit: int, which: str) -> None:
+        """*which* names the limit, in bytes."""
+        self.path, self.size, self.limit, self.which = path, size, limit, which
+        super().__init__(
+            f"{path}: the record of this item has {size:,} bytes, and {which} allows {limit:,}; "
+            f"raise that limit, or store large data elsewhere and put its name"
         )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
 INFO: Final = "info"
+DATABASE: Final = "data.db"  # of a SQLite queue, in a directory of its own
 INFO_TEMP: Final = "info.tmp"  # a new info before its rename; removed by opening
 DAMAGED: Final = "damaged"  # the directory for what opening or repair sets aside
 
@@ -136,6 +137,13 @@ def foreign(names: Container[str]) -> str | None:
     """
     if INFO not in names and "info.json" in names:
         return "holds a queue of queuelib; 'asyncpq migrate' makes one of asyncpq's of it"
+    return None
+
+
+def beside_database(names: Container[str]) -> str | None:
+    """Say why no new queue is made where a SQLite queue is; None: there is none."""
+    if INFO not in names and DATABASE in names:
+        return "holds a SQLite queue: open it with AsyncSQLiteQueue (or its class), or choose another path"
     return None
 
 

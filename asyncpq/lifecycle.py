@@ -9,20 +9,24 @@ A queue belongs to the event loop that opened it, and to its process.  A subclas
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import warnings
 from asyncio import get_running_loop
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 
 from asyncpq.errors import QueueClosed, QueueFailed, WrongContext
 from asyncpq.lane import resolve
+from asyncpq.misuse import OnlyAsync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from asyncpq.fsync import Policy
+
+logger: Final = logging.getLogger("asyncpq")
 
 
 class OpenQueue(Protocol):
@@ -61,7 +65,7 @@ class OpenQueue(Protocol):
 E = TypeVar("E", bound=OpenQueue)
 
 
-class Lifecycle(Generic[E]):
+class Lifecycle(OnlyAsync, Generic[E]):
     """Opens at the first use, or in ``async with``; closes once."""
 
     path: str | os.PathLike[str]
@@ -83,6 +87,11 @@ class Lifecycle(Generic[E]):
         """Take over what is open now."""
         raise NotImplementedError
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: no call but close is taken any more."""
+        return self._closing is not None
+
     def __repr__(self) -> str:
         """Name the path and the state, never an item."""
         if self._closing is not None:
@@ -98,7 +107,8 @@ class Lifecycle(Generic[E]):
 
         Raises:
             NotAQueue, WrongSerializer, CorruptQueue, QueueLocked: see there; nothing was changed.
-            ValueError: a new directory needs a chunksize of at least 1.
+            ValueError: a new directory needs a chunksize of at least 1, and a serializer whose load stops at the end of
+                its record.
             OSError: it cannot be made or read.
 
         Cancellation: the opening goes on; the next call waits for it.
@@ -123,10 +133,7 @@ class Lifecycle(Generic[E]):
                 raise self._engine.refusal()
             self._pid, self._opening, self._loop = os.getpid(), None, None
         if self._loop is not None and self._loop is not loop:
-            raise WrongContext(
-                f"{self.path}: this queue belongs to another event loop, the one that opened it; "
-                f"close it there and make a new one here"
-            )
+            raise WrongContext(self._elsewhere())
         if self._closing is not None:
             raise self._closed()
         if self._engine is not None:
@@ -152,8 +159,20 @@ class Lifecycle(Generic[E]):
         if opening.exception() is not None:
             self._loop = None
             return
-        self._engine = opening.result()
-        self._started(self._engine)
+        self._engine = engine = opening.result()
+        self._started(engine)
+        logger.info("%s: opened with fsync=%s: %d items", self.path, self.fsync.name, engine.ready)
+
+    def _elsewhere(self) -> str:
+        if self._loop is not None and self._loop.is_closed():
+            return (
+                f"{self.path}: the event loop that opened this queue has ended, as it does with each asyncio.run; "
+                f"open, use and close a queue in one asyncio.run: 'async with {type(self).__name__}(path) as queue'"
+            )
+        return (
+            f"{self.path}: this queue belongs to another event loop, the one that opened it; "
+            f"close it there and make a new one here"
+        )
 
     def _closed(self) -> QueueClosed:
         return QueueClosed(f"{self.path}: the queue was closed; open it again with {type(self).__name__}(path)")
@@ -182,7 +201,7 @@ class Lifecycle(Generic[E]):
         """
         if self._closing is None:
             if self._loop is not None and self._loop is not get_running_loop():
-                raise WrongContext(f"{self.path}: close this queue in the event loop that opened it")
+                raise WrongContext(self._elsewhere())
             self._closing = get_running_loop().create_future()
             self._close(self._closing)
         await asyncio.shield(self._closing)
@@ -206,6 +225,7 @@ class Lifecycle(Generic[E]):
     def _close_engine(self, engine: E, closing: asyncio.Future[None]) -> None:
         def done(closed: asyncio.Future[None]) -> None:
             error = closed.exception()
+            logger.info("%s: closed", self.path)
             last = self._closing_last(engine)
             if last is None:
                 ended(error)
@@ -246,5 +266,9 @@ class Lifecycle(Generic[E]):
         engine = getattr(self, "_engine", None)
         if engine is None or engine.released or self._closing is not None:
             return
-        _warn(f"unclosed queue {self!r}; use 'async with' or 'await queue.close()'", ResourceWarning, source=self)
+        text = (
+            f"unclosed queue {self!r}: what it acknowledged is stored, and its files are given back now; "
+            f"use 'async with', or 'await queue.close()' when you are done"
+        )
+        _warn(text, ResourceWarning, source=self)
         engine.forsake()

@@ -378,8 +378,7 @@ class Log:
             old = self.chunks.head
             if self.tail != old or not old.count:
                 return False
-            self.chunks.open_head()
-            self.chunks.roll()
+            self.chunks.turn_over()
             self.tail = self.chunks.head
             try:
                 self._write_info()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.errors import Full
+from asyncpq.misuse import explain_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,15 +33,26 @@ class Producer:
             QueueClosed, QueueFailed: it ended meanwhile.
         """
         record: bytes
-        if self.is_async:
-            record = await self._serializer.aencode(item)  # type: ignore[attr-defined]  # where is_async
-        else:
-            record = await self._engine.run(lambda: self.encode(item))
+        try:
+            if self.is_async:
+                record = await self._serializer.aencode(item)  # type: ignore[attr-defined]  # where is_async
+            else:
+                record = await self._engine.run(lambda: self.encode(item))
+        except Exception as error:
+            explain_refused(error, self._engine.path, self._serializer.NAME)
+            raise
         if self._engine.refusal is not None:
             raise self._engine.refusal()
         if self._engine.draining:
             raise self._engine.closed()
         return record
+
+    def _encode_one(self, item: Any) -> bytes:
+        try:
+            return self.encode(item)
+        except Exception as error:
+            explain_refused(error, self._engine.path, self._serializer.NAME)
+            raise
 
     async def put(self, record: bytes, block: bool, timeout: float | None) -> None:
         """Store *record* when there is room.  See `AsyncQueue.put`."""
@@ -57,7 +69,7 @@ class Producer:
         if self.is_async:
             records = [await self.encode_away(item) for item in items]
         else:
-            records = [self.encode(item) for item in items]
+            records = [self._encode_one(item) for item in items]
         stored = 0
         try:
             while stored < len(records):
@@ -72,6 +84,8 @@ class Producer:
         engine = self._engine
         if engine.refusal is not None:
             raise engine.refusal()
+        if engine.draining:  # a shutdown between two waits has woken nobody
+            raise engine.closed()
         bounded = engine.maxsize > 0
         if bounded:
             await self._wait(block=True, timeout=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncpq import fsync as policies
 from asyncpq import serializers, upkeep
@@ -18,6 +18,7 @@ from asyncpq.engine import Engine
 from asyncpq.errors import CorruptRecord, MixedUse, QueueClosed
 from asyncpq.files import FILES
 from asyncpq.lifecycle import Lifecycle
+from asyncpq.misuse import checked_path, explain_refused, has_to_be_awaited
 from asyncpq.opened import Recovery
 from asyncpq.opening import open_engine
 from asyncpq.producer import ENCODE_LIMIT, LONG_TYPES, Producer
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     import asyncio
     import os
     from collections.abc import AsyncIterator, Callable, Iterable
+
+    from asyncpq.files import Files
+
+C = TypeVar("C", bound=Consumer)
 
 
 class AsyncQueue(Claiming, Lifecycle[Engine]):
@@ -81,7 +86,7 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
                 kept, or max_attempts without dead_letters.
             AttributeError: the serializer has no dump or load.
         """
-        self.path = path
+        self.path = checked_path(path)
         self.chunksize, self.tempdir, self.autosave = chunksize, tempdir, autosave
         self.serializer = None if serializer is None else serializers.get(serializer)
         self.fsync = policies.get(fsync)
@@ -149,7 +154,11 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
         if self._encode is None or (type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT):
             record = await self._producer.encode_away(item)
         else:
-            record = self._encode(item)
+            try:
+                record = self._encode(item)
+            except Exception as error:
+                explain_refused(error, self.path, engine.opened.serializer.NAME)
+                raise
         if engine.maxsize > 0:
             await self._producer.put(record, block, timeout)
         elif (waiting := engine.put(record)) is not None:
@@ -298,6 +307,8 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
 
         Raises:
             QueueClosed, QueueFailed: it ended before.
+
+        Cancellation: nothing is changed.
         """
         engine = await self._enter(getting=True)
         if engine.unfinished and await engine.joiners.wait(None):
@@ -349,6 +360,8 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
     def _claim_from(self, engine: Engine) -> Claims:
         """Claim from here on: a get is refused."""
         if self._claims is None:
+            if engine.claims is not None:
+                raise engine.claims.mixed("claim")
             if self._consumer.used or engine.buffer.got > engine.buffer.jumped:
                 raise MixedUse(self.path, "claim", "get")
             max_in_flight, lease, max_attempts = self._claiming
@@ -365,16 +378,32 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
             self._direct = False
         return self._claims
 
+    async def _hand_over(self, make: Callable[[Engine, Files, int], C]) -> C:
+        """Let what *make* makes have the consumer's side from here on: `forward` does; get and claim are refused.
+
+        Raises:
+            MixedUse: something was got or claimed since the queue was opened.
+        """
+        engine = await self._enter(getting=True)
+        if self._claims is not None or self._consumer.used or engine.buffer.got > engine.buffer.jumped:
+            raise MixedUse(self.path, "forward", "claim" if self._claims is not None else "get")
+        self._consumer = made = make(engine, self._files, engine.dirfd)
+        self._direct = False
+        return made
+
     # -- looking --------------------------------------------------------------------------------------------
 
+    @has_to_be_awaited
     async def qsize(self) -> int:
         """Return how many items get can hand out."""
         return (await self._enter()).ready
 
+    @has_to_be_awaited
     async def empty(self) -> bool:
         """Return whether there is no item to get."""
         return (await self._enter()).ready == 0
 
+    @has_to_be_awaited
     async def full(self) -> bool:
         """Return whether there is no room to put."""
         engine = await self._enter()
@@ -403,6 +432,10 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
     async def clear(self) -> None:
         """Drop every stored item, and those that were got and not committed; they count as done.
 
+        Raises:
+            OSError: the disk did not take it; nothing was dropped.
+            QueueClosed, QueueFailed, WrongContext: see there.
+
         Cancellation: all are dropped, or none.
         """
         engine = await self._enter()
@@ -410,7 +443,16 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
         engine.taken()
 
     async def compact(self) -> None:
-        """Give back the space of the present chunk, if everything in it was consumed and committed."""
+        """Give back the space of the present chunk, if everything in it was consumed and committed.
+
+        The chunk that was emptied is removed, and an empty one takes its place; else nothing is done.
+
+        Raises:
+            OSError: the disk did not take it; nothing was changed.
+            QueueClosed, QueueFailed, WrongContext: see there.
+
+        Cancellation: it is done whole, or not at all.
+        """
         await upkeep.compact(await self._enter())
 
     # -- beginning ------------------------------------------------------------------------------------------

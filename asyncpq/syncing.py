@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from asyncpq.errors import SyncFailed
+from asyncpq.latency import Latency
 from asyncpq.layout import chunk_name
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ class Syncer:
     def __init__(self, files: Files, dirfd: int) -> None:
         """Sync nothing yet."""
         self._files, self._dirfd = files, dirfd
-        self.commits = self.syncs = 0
-        self.seconds = self.longest = 0.0  # seconds: in all, and of the longest sync
+        self.commits = 0
+        self.latency = Latency()  # of each sync
 
     def chunks(self, fds: Iterable[int]) -> None:
         """Sync chunks by the descriptors that they were written through."""
@@ -53,7 +54,4 @@ class Syncer:
             sync(*args)
         except OSError as error:
             raise SyncFailed(error) from error
-        took = time.monotonic() - began
-        self.syncs += 1
-        self.seconds += took
-        self.longest = max(self.longest, took)
+        self.latency.add(time.monotonic() - began)

@@ -5,7 +5,8 @@ Each is a job in the writing lane, so it sees every earlier write and no half of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Final
 
 from asyncpq.lane import forget
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from asyncpq.engine import Engine
     from asyncpq.layout import Position
+
+logger: Final = logging.getLogger("asyncpq")
 
 
 def clear(engine: Engine) -> asyncio.Future[None]:
@@ -63,6 +66,10 @@ def pass_over(engine: Engine) -> asyncio.Future[None]:
     def settled(error: BaseException | None) -> None:
         if error is None and engine.buffer.cursor == at:
             position, records = passed[0]
+            logger.warning(
+                "%s: the record in chunk %d at byte %d cannot be read; it is set aside in damaged/",
+                *(engine.path, at.chunk, at.offset),
+            )
             engine.buffer.jump(position, records)
             engine.unfinished = max(engine.finishing, engine.unfinished - records)
             engine.joiners.wake()

@@ -15,10 +15,12 @@ PACKAGE: Final = Path(asyncpq.__file__).parent
 LAYERS: Final = [
     ("__main__",),
     ("cli",),
-    ("bench",),
+    ("bench", "selftest"),
+    ("metrics",),
     ("asyncpq",),
     ("migrating",),
-    ("repairing", "deadletters", "sources", "copying"),
+    ("repairing", "deadletters", "sources", "copying", "forwarding"),
+    ("nats",),
     ("reader", "queue", "checking", "sqlite"),
     ("lifecycle",),
     ("claims",),
@@ -34,7 +36,7 @@ LAYERS: Final = [
     ("looking", "keeping"),
     ("files", "threads", "blocks", "placing", "allowance"),
     ("journal",),
-    ("layout", "opened", "letters", "canonical", "serializers", "fsync", "errors"),
+    ("layout", "opened", "letters", "latency", "misuse", "canonical", "serializers", "fsync", "errors"),
 ]
 DEPTH: Final = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 PURE: Final = LAYERS[-1]
@@ -46,6 +48,7 @@ IMPURE: Final = {
 ALLOWED: Final = {
     ("errors", "asyncio"): "Empty, Full and QueueClosed are also asyncio's",
     ("errors", "os"): "os.PathLike in signatures",
+    ("misuse", "os"): "os.PathLike in signatures",
     ("serializers._custom", "asyncio"): "a user's dump and load may be coroutine functions",
 }
 

@@ -200,7 +200,7 @@ def test_without_rights(open_folder: str) -> None:
     command = [sys.executable, "-W", "error", "-c", code, open_folder]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
     assert ended.stderr == ""
-    sentence = "no permission to make or to open the directory of this queue"
+    sentence = "no permission to make or to open the directory of this queue; choose another path, or its rights"
     assert ended.stdout.splitlines() == [sentence] * 4 + ["file Permission denied"] * 2
     assert ended.returncode == 0
 

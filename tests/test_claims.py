@@ -56,6 +56,19 @@ async def rest(path: Path) -> list[Any]:
         return [await queue.get() for _ in range(await queue.qsize())]
 
 
+async def test_a_claim_makes_room_for_who_waits_to_put(tmp_path: Path) -> None:
+    """As a get does, and one of an item that was given back."""
+    async with AsyncQueue(tmp_path, maxsize=2) as queue, asyncio.timeout(5):
+        producing = asyncio.create_task(queue.put_many(range(5)))
+        for number in range(3):
+            delivery = await queue.claim()
+            assert delivery.item == number
+            await delivery.ack()
+        await (await queue.claim()).nack()
+        assert [(await queue.claim()).item for _ in range(2)] == [3, 4]
+        assert await producing == 5
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_exactly_what_was_not_acknowledged_comes_again(tmp_path: Path, policy: str) -> None:
     async with holding(tmp_path, 10, fsync=policy) as queue:

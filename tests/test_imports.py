@@ -38,7 +38,7 @@ async def drain():
 print(json.dumps(asyncio.run(drain())))
 """
 
-OPTIONAL = ["aiosqlite", "cbor2", "click", "matplotlib", "persistqueue", "rich", "sqlite3"]
+OPTIONAL = ["aiosqlite", "cbor2", "click", "matplotlib", "nats", "persistqueue", "rich", "sqlite3"]
 
 
 @pytest.mark.parametrize("serializer", ["json", "msgpack", "pickle"])

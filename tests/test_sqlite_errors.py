@@ -380,14 +380,14 @@ async def test_what_is_no_database_is_left_alone(kind: str, content: str, in_fil
 
 async def test_a_directory_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.db").mkdir()
-    async with refused(tmp_path, NotAQueue, "is it a file, in a directory that you may write to"):
+    async with refused(tmp_path, NotAQueue, "it is a directory; a database is a file"):
         await AsyncSQLiteQueue(tmp_path).open()
     assert list((tmp_path / "data.db").iterdir()) == []
 
 
 async def test_a_file_whose_directory_is_missing_is_refused(tmp_path: Path) -> None:
     """As persist-queue's async classes refuse it; a path with a spelling mistake makes no directories."""
-    async with refused(tmp_path, NotAQueue, "is it a file, in a directory that you may write to"):
+    async with refused(tmp_path, NotAQueue, "there is no directory .*missing; make it first"):
         await AsyncSQLiteQueue(tmp_path / "missing" / "queue.db").open()
     assert list(tmp_path.iterdir()) == []
 

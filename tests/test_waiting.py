@@ -419,6 +419,18 @@ async def test_shutdown_waits_for_what_is_on_its_way(autosave: bool, tmp_path: P
         assert [type(outcome) for outcome in await results([other])] == [QueueClosed]
 
 
+async def test_a_shutdown_between_two_waits_of_put_many_ends_it(tmp_path: Path) -> None:
+    """It had no room any more, and did not wait yet."""
+    async with AsyncQueue(tmp_path / "queue", maxsize=2) as queue:
+        putting = asyncio.ensure_future(queue.put_many(range(5)))
+        while not await queue.full():
+            await ticks(1)
+        queue.shutdown()
+        with pytest.raises(QueueClosed) as raised:
+            await asyncio.wait_for(putting, 20)
+        assert raised.value.stored == await queue.qsize() == 2
+
+
 async def test_an_immediate_shutdown_wakes_everyone_and_leaves_the_items(tmp_path: Path) -> None:
     async with AsyncQueue(tmp_path / "q", maxsize=2) as queue:
         await queue.put_many("ab")

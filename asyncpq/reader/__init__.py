@@ -104,12 +104,12 @@ class QueueReader:
 
     @property
     def tail(self) -> Position:
-        """Where the next item is read."""
+        """Where the next item is read: chunk, records before it in that chunk, byte offset."""
         return self._view.tail
 
     @property
     def head(self) -> Position:
-        """Where the next record goes."""
+        """Where the next record goes: as *tail*."""
         return self._view.head
 
     @property
@@ -119,7 +119,7 @@ class QueueReader:
 
     @property
     def mark(self) -> Mark | None:
-        """What was durable, from the slot of an open or killed queue; else None."""
+        """What was durable, from the slot of an open or killed queue: policy (its code), head, tail; else None."""
         return self._view.mark
 
     @property
@@ -145,32 +145,58 @@ class QueueReader:
             NotAQueue: no directory, or neither info nor a chunk in it.
             WrongSerializer: written with another serializer.
             CorruptQueue: the queue would not open, or info counts items that the files do not hold.
+            OSError: it cannot be read.
+
+        Cancellation: the directory is given back.
         """
-        await asyncio.to_thread(self._directory.open)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._directory.open))
         try:
+            await asyncio.shield(opening)
             await self.refresh()
         except BaseException:
-            await self.close()
+            if opening.done():
+                await self.close()
+            else:  # the thread goes on
+                opening.add_done_callback(self._unwanted)
             raise
 
+    def _unwanted(self, opening: asyncio.Future[None]) -> None:
+        """Close what was opened after all."""
+        if not opening.cancelled() and opening.exception() is None:
+            self._directory.close()
+
     async def refresh(self) -> None:
-        """Look again; raises what open() raises, and QueueClosed when the reader is not open."""
+        """Look again; on return the attributes are of this moment.
+
+        Raises:
+            QueueClosed: the reader is not open.
+            Else as `open`.
+
+        Cancellation: the attributes stay those of the last look.
+        """
         view = await self._look()
         self._acked = await asyncio.to_thread(self._directory.acked, view)
         self._last = view
 
     async def close(self) -> None:
-        """Give the directory back; an iteration that is under way ends with QueueClosed at its next chunk."""
+        """Give the directory back; an iteration that is under way ends with QueueClosed at its next chunk.
+
+        Raises nothing when the reader is closed, or was never opened.
+
+        Cancellation: it is given back all the same.
+        """
         self._last = None
-        await asyncio.to_thread(self._directory.close)
+        await asyncio.shield(asyncio.to_thread(self._directory.close))
 
     async def __aenter__(self) -> Self:
+        """Open the reader."""
         await self.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the reader."""
         await self.close()
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
@@ -182,12 +208,17 @@ class QueueReader:
     async def records(self) -> AsyncGenerator[Record, None]:
         """Yield a Record for each item from the tail to the head, as they are when the iteration starts.
 
+        A Record has the item's *position*, as *tail*; the *length* of the record, in bytes; and the *item*.
+
         Any number of iterations may run, one after the other or at once.  Items that a live writer consumes
         meanwhile may be left out; none comes twice.
 
         Raises:
             CorruptRecord: a record cannot be read; path and offset say which.
             CorruptQueue: a chunk is gone that was not consumed.
+            QueueClosed: the reader was closed.
+
+        Cancellation: the file at hand is closed; nothing is changed.
         """
         await self.refresh()
         view, acked = self._view, self._acked

@@ -19,6 +19,7 @@ from asyncpq.layout import (
     SLOT_SIZE,
     START,
     Listing,
+    beside_database,
     chunk_name,
     foreign,
     listing,
@@ -111,6 +112,8 @@ class Opening:
         numbers, others = there or listing(self.files.list_dir(self.dirfd))
         if numbers and (why := foreign(others)):
             raise NotAQueue(self.path, why)
+        if not numbers and (why := beside_database(others)):
+            raise NotAQueue(self.path, why)
         data = read_info(self.files, self.dirfd) if INFO in others else None
         serializer, state = identify(self.path, data, given)
         if serializer is None or (given is None and isinstance(state, Unusable)):
@@ -135,6 +138,8 @@ class Opening:
             opened = rewrite(self.files, self.dirfd, self.path, opened, self.policy)
         if found.journal:
             opened = self._with_acks(opened, notes)
+        if opened.info_length and not opened.closed:
+            logger.info("%s: reopened: whoever had it open last did not close it", self.path)
         if opened.report:
             logger.warning("%s: %s", self.path, "; ".join(opened.report.messages))
         return opened
@@ -182,6 +187,12 @@ class Opening:
                 # Nothing was durable yet: who made info may have been killed before its name was.
                 self.files.fsync_dir(self.dirfd)
             return self._as_it_was(readable, plan, serializer, fields, found.chunks, report)
+        stops = _stops(serializer, fields)
+        if stops is False:
+            raise ValueError(
+                f"{self.path}: load of serializer {serializer.NAME!r} reads beyond the end of its record, so items "
+                f"could not be told apart; let it read as many bytes as dump wrote; nothing was stored"
+            )
         if found.closed:
             self.files.close(self.files.create(self.dirfd, chunk_name(0)))
         return Opened(
@@ -193,7 +204,7 @@ class Opening:
             head=START,
             unsynced=(0,),
             names_dirty=True,
-            self_delimiting=_stops(serializer, fields),
+            self_delimiting=bool(stops),
             report=report,
         )
 
@@ -336,12 +347,12 @@ class Opening:
         )
 
 
-def _stops(serializer: Serializer, fields: dict[str, Any]) -> bool:
-    """Return whether the slot can be used; a serializer that cannot even write an info cannot use it."""
+def _stops(serializer: Serializer, fields: dict[str, Any]) -> bool | None:
+    """Return whether load stops at the end of an info; None: it cannot even be written."""
     try:
         return self_delimiting(serializer, serializer.encode(fields))
     except Exception:  # the first put will say what is wrong with it
-        return False
+        return None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ A serializer is a module, or any object, with `dump(value, fp)` and `load(fp)`; 
 have more.
 """
 
+import json as stdlib_json
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -80,6 +81,8 @@ def get(serializer: str | object) -> Serializer:
     """
     if isinstance(serializer, str):
         return _named(serializer)
+    if serializer is stdlib_json:  # it writes text, and its load reads on to the end: ours is what is meant
+        return _named("json")
     same = _SAME_BYTES.get(getattr(serializer, "__name__", ""))
     if same and isinstance(serializer, ModuleType):
         return _named(same)

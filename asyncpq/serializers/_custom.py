@@ -54,7 +54,7 @@ class Custom:
         return file.getvalue()
 
     async def aencode(self, value: Any) -> bytes:
-        """encode(), on the loop."""
+        """As `encode`, on the loop."""
         if not self._dump_waits:
             return self.encode(value)
         file = _AwaitableFile(b"", 0)
@@ -66,7 +66,7 @@ class Custom:
         return _only(record, *self._load(record, 0))
 
     async def aloads(self, record: bytes) -> Any:
-        """loads(), on the loop."""
+        """As `loads`, on the loop."""
         return _only(record, *await self._aload(record, 0))
 
     def decode(self, buffer: bytes, start: int) -> tuple[Any, int]:

@@ -298,7 +298,13 @@ class AckQueue(Claiming, SQLiteQueue):
             engine.wake()
 
     async def resume_unack_tasks(self) -> int:
-        """Give out again what is in flight and held by no opener that is alive; return how many items that are."""
+        """Give out again what is in flight and held by no opener that is alive; return how many items that are.
+
+        Raises:
+            OSError, QueueClosed, QueueFailed, DatabaseBusy: see `put`; nothing was changed.
+
+        Cancellation: they are given out again, or not.
+        """
         engine = await self._enter()
         return int(await engine.request(lambda: self._acks.resume(time.time()), gains=lambda count: count))
 
@@ -339,6 +345,10 @@ class AckQueue(Claiming, SQLiteQueue):
             keep_latest: leave so many of them.
             clear_ack_failed: failed ones, too.
 
+        Raises:
+            ValueError: a number is negative.
+            OSError, QueueClosed, QueueFailed, DatabaseBusy: see `put`; nothing was deleted.
+
         Cancellation: they are deleted or not.
         """
         if (max_delete is not None and max_delete < 0) or keep_latest < 0:
@@ -349,6 +359,9 @@ class AckQueue(Claiming, SQLiteQueue):
 
     async def clear(self) -> None:
         """Delete every item that is not answered, held by whomever; they count as done.
+
+        Raises:
+            OSError, QueueClosed, QueueFailed, DatabaseBusy: see `put`; nothing was deleted.
 
         Cancellation: it goes on.
         """

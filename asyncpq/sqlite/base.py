@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
@@ -12,6 +13,7 @@ from asyncpq import fsync as policies
 from asyncpq import serializers
 from asyncpq.errors import QueueClosed
 from asyncpq.lifecycle import Lifecycle
+from asyncpq.misuse import checked_path, has_to_be_awaited
 from asyncpq.sqlite.blobs import blobs
 from asyncpq.sqlite.consumer import Consumer
 from asyncpq.sqlite.database import MEMORY, explained
@@ -106,7 +108,7 @@ class SQLiteQueue(Lifecycle[Engine]):
             raise ValueError(f"on_corrupt is 'raise' or 'skip', not {on_corrupt!r}")
         if not owner_timeout > 0:
             raise ValueError(f"owner_timeout must be above 0, not {owner_timeout!r}")
-        self.path, self.name, self.auto_commit = path, name, auto_commit
+        self.path, self.name, self.auto_commit = checked_path(path), name, auto_commit
         self.serializer: Serializer | None = None if serializer is None else serializers.get(serializer)
         if self.serializer is not None:
             blobs(self.serializer)  # refuses coroutines
@@ -369,6 +371,8 @@ class SQLiteQueue(Lifecycle[Engine]):
 
         Raises:
             QueueClosed, QueueFailed: it ended before.
+
+        Cancellation: nothing is changed.
         """
         engine = await self._enter(getting=True)
         engine.left = None  # what others did since it was counted is not known
@@ -379,15 +383,18 @@ class SQLiteQueue(Lifecycle[Engine]):
 
     # -- looking --------------------------------------------------------------------------------------------
 
+    @has_to_be_awaited
     async def qsize(self) -> int:
         """Return how many items get can hand out, whoever put them."""
         engine = await self._enter()
         return int(await engine.alone(self._store.count))
 
+    @has_to_be_awaited
     async def empty(self) -> bool:
         """Return whether there is no item to get."""
         return await self.qsize() == 0
 
+    @has_to_be_awaited
     async def full(self) -> bool:
         """Return whether there is no room to put."""
         engine = await self._enter()
@@ -424,18 +431,25 @@ class SQLiteQueue(Lifecycle[Engine]):
         engine = self._engine
         if engine is None:
             return {}
-        database = engine.store.database
+        store, puts, gets = engine.store, self._producer.puts, self._consumer.gets
+        commits, done = store.database.commits, max(0, gets - engine.outstanding)
         return {
+            "open_seconds": time.monotonic() - engine.since,
             "size": engine.ready,
             "unfinished": engine.outstanding,
+            "in_flight": engine.outstanding,
             "waiting_to_be_stored": engine.pending,
-            "puts": self._producer.puts,
-            "gets": self._consumer.gets,
-            "commits": database.commits,
-            "syncs": database.syncs,
-            "sync_seconds": database.sync_seconds,
-            "sync_seconds_max": database.sync_longest,
-            "not_durable": engine.durability.waiting,
+            "puts": puts,
+            "gets": gets,
+            "done": done,
+            "bytes_put": self._producer.bytes_put,
+            "commits": commits,
+            "items_per_commit": (puts + gets) / commits if commits else 0.0,
+            **store.database.latency.stats(),
+            "not_durable": max(0, engine.durability.waiting),
+            "came_back": store.came_back,
+            "healed": store.healed,
+            "failed": engine.failure is not None,
         }
 
     # -- the database ---------------------------------------------------------------------------------------
@@ -453,6 +467,9 @@ class SQLiteQueue(Lifecycle[Engine]):
 
     async def clear(self) -> None:
         """Delete every item, also those that were got and are not done, by whomever; they count as done.
+
+        Raises:
+            OSError, QueueClosed, QueueFailed, DatabaseBusy: see `put`; nothing was deleted.
 
         Cancellation: it goes on.
         """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.errors import CorruptDatabase, DatabaseBusy, NotAQueue, SyncFailed
 from asyncpq.files import FILES, open_path, shortage
+from asyncpq.latency import Latency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ def explained(error: sqlite3.Error, path: str, timeout: float) -> BaseException:
     if code == _IOERR:
         return SyncFailed(OSError(errno.EIO, f"SQLite says: {error}", path))
     if code == _CANTOPEN:
-        return NotAQueue(path, f"SQLite cannot open it: {error}; is it a file, in a directory that you may write to?")
+        return NotAQueue(path, f"SQLite cannot open it: {_why_not(path) or error}")
     if isinstance(error, sqlite3.DataError):
         return ValueError(f"{path}: SQLite does not take the item: {error}")
     return error
@@ -56,6 +57,21 @@ def missing_descriptor(error: BaseException, path: str) -> OSError | None:
     """Return what tells that *error* came for want of a descriptor; None: it did not."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return shortage(path) if code == _CANTOPEN else None
+
+
+def _why_not(path: str) -> str | None:
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.stat(folder)
+    except FileNotFoundError:
+        return f"there is no directory {folder}; make it first"
+    except OSError:
+        pass  # some directory above it may not be entered
+    if os.path.isdir(path):
+        return "it is a directory; a database is a file"
+    if not os.access(folder, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
+        return f"no permission to write to it, or to {folder}, where its log goes; choose another path, or its rights"
+    return None
 
 
 def _on_read_only_file_system(path: str) -> bool:
@@ -81,8 +97,8 @@ class Database:
         self.executemany: Callable[..., sqlite3.Cursor] = self.connection.executemany
         self.wal = False
         self._log: int | None = None  # descriptor of the log
-        self.commits = self.syncs = 0
-        self.sync_seconds = self.sync_longest = 0.0
+        self.commits = 0
+        self.latency = Latency()  # of each sync that is not part of a commit
 
     def look(self) -> None:
         """Read the schema: raises if it is no database.  Changes nothing."""
@@ -186,10 +202,7 @@ class Database:
             FILES.fdatasync(self._log)
         except OSError as error:
             raise SyncFailed(error) from error
-        seconds = time.monotonic() - began
-        self.syncs += 1
-        self.sync_seconds += seconds
-        self.sync_longest = max(self.sync_longest, seconds)
+        self.latency.add(time.monotonic() - began)
 
     def shrink(self) -> None:
         """Give back the space of what was deleted, in the file and in the log.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.deliveries import Delivery
 from asyncpq.errors import Empty, NotInFlight
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from asyncpq.sqlite.ackstore import AckStore
     from asyncpq.sqlite.engine import Engine
     from asyncpq.sqlite.store import Row
+
+logger: Final = logging.getLogger("asyncpq")
 
 
 class RowBackend:
@@ -61,13 +64,20 @@ class RowBackend:
     ) -> asyncio.Future[Any]:
         """Give the item back; one that failed too often is failed for good."""
         if self._max_attempts is not None and delivery.attempt >= self._max_attempts:
-            return self.reject(delivery, error)
+            return self._fail(delivery, error, f"it failed {delivery.attempt} times")
         give_back = partial(self._store.nack, delivery.claim.id, delay, to_end, _text(error), delivery.attempt)
         return self._answer(delivery, give_back, int(delay == 0))
 
     def reject(self, delivery: Delivery, error: BaseException | str | None) -> asyncio.Future[Any]:
         """Keep the item with status 9, its attempts and its last error."""
-        return self._answer(delivery, partial(self._store.fail, delivery.claim.id, _text(error), delivery.attempt), 0)
+        return self._fail(delivery, error, "it was rejected")
+
+    def _fail(self, delivery: Delivery, error: BaseException | str | None, why: str) -> asyncio.Future[Any]:
+        row, table = delivery.claim.id, self._store.sql.table
+        answering = self._answer(delivery, partial(self._store.fail, row, _text(error), delivery.attempt), 0)
+        # The error's text may quote the item: the table has it, the log has not.
+        logger.warning("%s: table %r, _id %d is kept with status 9: %s", self._engine.path, table, row, why)
+        return answering
 
     def age(self, claim: Row) -> float:
         """Return the seconds since the item was first handed out."""

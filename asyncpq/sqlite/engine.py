@@ -8,6 +8,7 @@ next one.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 POLL: Final = 0.075  # seconds between two looks for what other processes did, while somebody waits
 INF: Final = float("inf")
+
+logger: Final = logging.getLogger("asyncpq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Engine:
         self.pending = 0  # items on their way into the database
         self.outstanding = 0  # items that were got here and are not done
         self.taking = 0  # gets that may have taken items, and have not handed them out
+        self.since = time.monotonic()
         self.left: int | None = None  # rows that are not done, as counted last
         self.lives = False  # gives signs of life whether it holds items or not
         self.getters = Line(loop, lambda: self.ready if self.known else INF)
@@ -219,6 +223,7 @@ class Engine:
         """Latch: from here on every call, and everyone who waits, gets QueueFailed."""
         if self.failure is None:
             self.failure = QueueFailed(self.path, error.cause)
+            logger.error("%s", self.failure)
             self.refuse(lambda: QueueFailed(self.path, error.cause))
             self._lane.fail(lambda request: resolve(request.future, None, self.failure))
         return self.failure

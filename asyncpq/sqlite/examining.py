@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from asyncpq.errors import CorruptDatabase, NotAQueue, SyncFailed
+from asyncpq.layout import DATABASE
 from asyncpq.sqlite import rows, wal
 from asyncpq.sqlite.database import explained
 from asyncpq.sqlite.finding import columns, find_queues, named, odd_tables
 from asyncpq.sqlite.held import raw
 from asyncpq.sqlite.looking import TIMEOUT
-from asyncpq.sqlite.place import DATABASE
 from asyncpq.sqlite.rebuilding import Rebuilder
 from asyncpq.sqlite.salvage import Salvage
 from asyncpq.sqlite.salvaged import Salvaged

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asyncpq.errors import NotAQueue
+from asyncpq.layout import DATABASE
 from asyncpq.sqlite import tables
-from asyncpq.sqlite.place import DATABASE
 from asyncpq.sqlite.tables import Kind, quoted
 
 if TYPE_CHECKING:

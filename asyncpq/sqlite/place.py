@@ -14,14 +14,13 @@ import os
 from typing import TYPE_CHECKING
 
 from asyncpq.errors import NotAQueue
+from asyncpq.layout import DATABASE, INFO, chunk_name
 from asyncpq.sqlite.database import MEMORY, sync_directory
 from asyncpq.sqlite.tables import FORMAT, creation, table_names
 
 if TYPE_CHECKING:
     from asyncpq.sqlite.database import Database
     from asyncpq.sqlite.tables import Kind
-
-DATABASE: str = "data.db"  # persist-queue's name for it
 
 
 def locate(path: str | os.PathLike[str], kind: Kind, db_file_name: str | None) -> tuple[str, bool]:
@@ -30,11 +29,32 @@ def locate(path: str | os.PathLike[str], kind: Kind, db_file_name: str | None) -
     if full == MEMORY:
         return MEMORY, True
     wanted = db_file_name is not None or full.endswith(os.sep)
+    _refuse_others(full, db_file_name)
     if os.path.isdir(full) or (not os.path.exists(full) and (wanted or not kind.file_when_new)):
         return os.path.join(full, db_file_name or DATABASE), True
     if db_file_name is not None:
         raise NotAQueue(path, f"is a file, so db_file_name={db_file_name!r} cannot be in it")
     return full, False
+
+
+def _refuse_others(path: str, db_file_name: str | None) -> None:
+    """Refuse to write over, or beside, what is something else.
+
+    Raises:
+        NotAQueue: one byte, which is no database; or a file queue.
+    """
+    if os.path.isdir(path):
+        if not os.path.exists(os.path.join(path, db_file_name or DATABASE)) and _holds_a_file_queue(path):
+            raise NotAQueue(path, "holds a file queue: open it with AsyncQueue, or give this one a path of its own")
+    elif os.path.isfile(path):
+        with open(path, "rb") as file:
+            first = file.read(2)
+        if len(first) == 1:  # SQLite would write over it; of what is longer it says what is wrong
+            raise NotAQueue(path, "is no SQLite database; nothing was changed: choose another path")
+
+
+def _holds_a_file_queue(path: str) -> bool:
+    return any(os.path.exists(os.path.join(path, name)) for name in (INFO, chunk_name(0)))
 
 
 def make_room(file: str) -> None:

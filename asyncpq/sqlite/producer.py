@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.errors import Full
 from asyncpq.lane import run
+from asyncpq.misuse import explain_refused
 from asyncpq.sqlite.transactions import NoRoom
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Producer:
         """Write nothing yet; *digest*: where no item may be there twice."""
         self._engine, self._digest = engine, digest
         self._dumps = engine.store.blobs.dumps
-        self.puts = 0  # items stored
+        self.puts = self.bytes_put = 0  # items stored, and bytes of what the serializer made of them
 
     async def columns(self, item: Any, *more: Any) -> Columns:
         """Return what is stored of *item*: data, timestamp, and *more*.
@@ -38,11 +39,15 @@ class Producer:
             QueueClosed, QueueFailed: it ended meanwhile.
             Exception: what the serializer raises.
         """
-        if type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT:
-            data = await run(self._engine.loop, lambda: self._dumps(item))
-            self._check_open()
-        else:
-            data = self._dumps(item)
+        try:
+            if type(item) in LONG_TYPES and len(item) > ENCODE_LIMIT:
+                data = await run(self._engine.loop, lambda: self._dumps(item))
+            else:
+                data = self._dumps(item)
+        except Exception as error:
+            explain_refused(error, self._engine.path, self._engine.opened.serializer.NAME)
+            raise
+        self._check_open()
         if self._digest is not None:
             more = (*more, self._digest(item))
         return data, time.time(), *more
@@ -57,7 +62,7 @@ class Producer:
             ticket = engine.putters.ticket()
             while isinstance(ids := await self._put_in_turn(row, block, timeout, ticket), NoRoom):
                 timeout = None if until is None else max(0.0, until - engine.loop.time())
-        self.puts += 1
+        self._count([row], ids)
         return ids[0]
 
     async def _put_in_turn(self, row: Columns, block: bool, timeout: float | None, ticket: int) -> Any:
@@ -102,8 +107,13 @@ class Producer:
                 engine.putters.release()
         if isinstance(ids, NoRoom):
             return []
-        self.puts += len(ids)
+        self._count(rows, ids)
         return list(ids)
+
+    def _count(self, rows: list[Columns], ids: list[int | None]) -> None:
+        """Count those of *rows* that are new."""
+        self.puts += _stored(ids)
+        self.bytes_put += sum(len(row[0]) for row, id in zip(rows, ids, strict=True) if id is not None)
 
     def _insert(self, rows: list[Columns]) -> asyncio.Future[Any]:
         """Have *rows* inserted; the result is their ids, or NoRoom."""

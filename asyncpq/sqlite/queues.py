@@ -32,7 +32,7 @@ class AsyncFILOSQLiteQueue(SQLiteQueue):
 class AsyncUniqueQ(Unique, SQLiteQueue):
     """First in, first out, and no item twice; persist-queue's AsyncUniqueQ, and the table of its UniqueQ.
 
-    When two items are the same is said in `asyncpq.canonical`; ``key=`` is a function of an item whose value
+    When two items are the same is said in docs/sqlite.md; ``key=`` is a function of an item whose value
     is compared instead.  `put` of an item that is there returns None.
     """
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import serializers
 from asyncpq.sqlite.blobs import blobs
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from asyncpq.sqlite.looking import Look
 
 __all__ = ["DatabaseRepair", "repair"]
+
+logger: Final = logging.getLogger("asyncpq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,10 @@ async def repair(
     given = None if serializer is None else serializers.get(serializer)
     if given is not None:
         blobs(given)  # refuses coroutines
-    return await asyncio.to_thread(_repair, Path(path), name, given, dry_run, Pace(progress))
+    done = await asyncio.to_thread(_repair, Path(path), name, given, dry_run, Pace(progress))
+    if done and not dry_run:
+        logger.warning("%s: repaired: %s", done.file, "; ".join(done.actions))
+    return done
 
 
 def _repair(path: Path, name: str | None, given: Serializer | None, dry_run: bool, pace: Pace) -> DatabaseRepair:

@@ -156,6 +156,7 @@ class Statements:
         self.back_expired = f"UPDATE {w.t} SET status = {READY} WHERE status = {UNACK} AND _id IN " + (
             f"(SELECT id FROM {w.claims} WHERE expires <= ?)"
         )
+        self.leases_over = f"SELECT count(*) FROM {w.claims} WHERE expires <= ? AND owner IS NOT NULL"
         self.expire = (
             f"UPDATE {w.claims} SET owner = NULL, expires = NULL WHERE expires <= ?"
             if kind.acked

@@ -9,6 +9,7 @@ Items are decoded before the transaction is committed: what cannot be read stays
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 INF: Final = float("inf")
 LOOK: Final = 1.0  # seconds, at most, until the death of another process is seen, while anything is done here
+
+logger: Final = logging.getLogger("asyncpq")
 
 Raw = tuple[Any, ...]  # _id, data, timestamp, and for priority queues the priority
 
@@ -72,11 +75,14 @@ class Store:
         self.lease: float | None = None  # seconds after which a claim is given out again
         self._version = -1
         self.due = 0.0  # when something may come back (time.time)
+        self.came_back = self._came_back_before = 0  # given out again: lease over, or holder dead
+        self.healed = False  # there were such at the opening
 
     def opened(self, now: float) -> None:
         """Give out again what the dead held; in the transaction that opens the table."""
         self._version = self.database.version()
         self.bring_back(now)
+        self.healed = self.came_back > 0
 
     # -- transactions ---------------------------------------------------------------------------------------
 
@@ -86,6 +92,7 @@ class Store:
         What may have come back counts as changed, too: whoever waits for it hears of it only here.
         """
         self.database.begin()
+        self._came_back_before = self.came_back
         changed = (look or self.looks) and self._look()
         if time.time() >= self.due:
             self.bring_back(time.time())
@@ -109,6 +116,7 @@ class Store:
     def rolled_back(self) -> None:
         """Forget what the transaction did."""
         self.database.rollback()
+        self.came_back = self._came_back_before
         self.due = 0.0  # what it brought back is not back
         if self._frontier is not None:
             self._frontier.reset()
@@ -247,6 +255,10 @@ class Store:
         return CorruptRow(self.database.path, self.sql.table, raw[0], str(error))
 
     def _set_aside(self, raw: Raw, why: str) -> None:
+        logger.warning(
+            "%s: table %r, _id %d cannot be read; it is set aside in asyncpq_damaged_%s",
+            *(self.database.path, self.sql.table, raw[0], self.sql.table),
+        )
         self._execute(self.sql.setup_damaged)
         self._execute(self.sql.insert_damaged, (*raw[:3], why))
         if self.sql.kind.acked:
@@ -291,15 +303,23 @@ class Store:
         sql, acked = self.sql, self.sql.kind.acked
         if acked:
             self._execute(sql.back_expired, (now,))
+        self._came_back(self._execute(sql.leases_over, (now,)).fetchone()[0], "their lease is over")
         self._execute(sql.expire, (now,))
         for owner in self.owner.dead(now):
             if acked:
                 self._execute(sql.back_owned, (owner,))
-            self._execute(sql.let_all_go, (owner,))
+            self._came_back(self._execute(sql.let_all_go, (owner,)).rowcount, "who held them has ended")
             self.owner.bury(owner)
         if self._frontier is not None:
             self._frontier.reset()
         self._next_due()
+
+    def _came_back(self, items: int, why: str) -> None:
+        if items:
+            self.came_back += items
+            logger.warning(
+                "%s: table %r: %d of its items are given out again: %s", self.database.path, self.sql.table, items, why
+            )
 
     def _next_due(self) -> None:
         first = self._execute(self.sql.next_expiry).fetchone()[0]

@@ -1,5 +1,6 @@
 """QueueReader: what a consumer would get, without a trace of having looked."""
 
+import asyncio
 import json
 import os
 import pickle
@@ -275,3 +276,28 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     with pytest.raises(CorruptQueue):
         await QueueReader(tmp_path).open()
     assert len(os.listdir("/dev/fd")) == before
+
+
+async def test_an_open_that_is_cancelled_gives_the_directory_back(tmp_path: Path) -> None:
+    """The thread goes on and opens it after all."""
+    two_chunks(tmp_path)
+    reader = QueueReader(tmp_path)
+    really_open, begun, may_go_on, opened = reader._directory.open, threading.Event(), threading.Event(), list[int]()
+
+    def slowly() -> None:
+        begun.set()
+        may_go_on.wait(20)
+        really_open()
+        opened.append(reader._directory._descriptor)
+
+    reader._directory.open = slowly  # type: ignore[method-assign]
+    opening = asyncio.ensure_future(reader.open())
+    await asyncio.to_thread(begun.wait, 20)
+    opening.cancel()
+    await asyncio.wait([opening])
+    may_go_on.set()
+    while not opened or reader._directory._fd is not None:
+        await asyncio.to_thread(int)
+    assert opening.cancelled()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])

@@ -7,12 +7,13 @@ import json
 import marshal
 import pickle
 from collections.abc import Awaitable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, Protocol
 
 import pytest
 
-from asyncpq import serializers
+from asyncpq import AsyncQueue, serializers
 from asyncpq.serializers import Custom, Damaged, Torn, self_delimiting
 from tests.unit.test_serializers import outcome
 
@@ -152,6 +153,15 @@ def test_a_load_that_reads_all_there_is_cannot_tell_records_apart(module: Any) -
     serializer = Custom(module)
     assert not self_delimiting(serializer, serializer.encode(1))
     assert self_delimiting(serializers.get("pickle"), serializers.pickle.encode(1))
+
+
+async def test_a_new_queue_refuses_a_load_that_cannot_tell_records_apart(tmp_path: Path) -> None:
+    """Its items could be put, and never be got after a restart."""
+    with pytest.raises(ValueError, match="'UsesUp' reads beyond the end of its record"):
+        await AsyncQueue(tmp_path / "queue", serializer=UsesUp).put(1)
+    assert not (tmp_path / "queue").exists()
+    async with AsyncQueue(tmp_path / "queue", serializer=Lines) as queue:  # the lock was given back
+        await queue.put(1)
 
 
 async def test_coroutine_functions_run_on_the_loop() -> None:

@@ -24,6 +24,7 @@ RUN: Final = {"TestPersist": 22}
 
 EXCEPTIONS: Final = {
     "TestPersist::test_del": "looks at the private file objects headf and tailf",
+    "TestPersist::test_protocol": "its load reads all there is, so that two items would be one: it is refused",
 }
 
 queue = harness.load("test_queue.py", NAMES)
