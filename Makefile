@@ -10,12 +10,15 @@ JOBS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .venvs/demo
+DOCS := .venvs/docs
 VERSIONS := 3.11 3.12 3.13
-TYPED = $(foreach folder,asyncpq tests bench docs/examples,$(if $(wildcard $(folder)/*.py),$(folder)))
+TYPED = $(foreach folder,asyncpq tests bench docs,$(if $(wildcard $(folder)/*.py),$(folder)))
 PIP := -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint types test soak counts bench bench-compare compare performance test-all clean $(VERSIONS:%=test-%)
+EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || date -r CHANGELOG.md +%s)
+
+.PHONY: help venv demo docs docs-links lint types pyright dist test soak counts bench bench-compare compare performance test-all clean $(VERSIONS:%=test-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -30,10 +33,13 @@ define make_venv
 endef
 
 $(VENV)/.stamp: pyproject.toml
-	$(call make_venv,$(PYTHON),$(VENV),.[dev$(comma)sqlite$(comma)cbor2$(comma)cli$(comma)bench])
+	$(call make_venv,$(PYTHON),$(VENV),.[dev$(comma)sqlite$(comma)cbor2$(comma)nats$(comma)cli$(comma)bench])
 
 $(DEMO)/.stamp: pyproject.toml
 	$(call make_venv,$(PYTHON),$(DEMO),.)
+
+$(DOCS)/.stamp: pyproject.toml
+	$(call make_venv,$(PYTHON),$(DOCS),.[docs$(comma)sqlite$(comma)cbor2$(comma)nats])
 
 comma := ,
 
@@ -42,9 +48,21 @@ venv: $(VENV)/.stamp ## make .venv with everything that development needs
 demo: $(DEMO)/.stamp ## take over a directory that persist-queue wrote, and show what happens
 	@$(DEMO)/bin/python docs/examples/take_over.py
 
-lint: $(VENV)/.stamp ## ruff: rules and formatting
+docs: $(DOCS)/.stamp ## build docs/_build/html: every warning, and every link that leads nowhere, is an error
+	@rm -rf docs/_build/html
+	@$(DOCS)/bin/sphinx-build -q -W --keep-going -n docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+docs-links: $(DOCS)/.stamp ## ask for each page outside that the documentation leads to; needs the network
+	@$(DOCS)/bin/sphinx-build -q -b linkcheck docs docs/_build/linkcheck
+
+lint: $(VENV)/.stamp ## ruff: rules and formatting; codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+pyright: $(VENV)/.stamp ## pyright on the public API (it fetches a node package, so `make test` leaves it out)
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 types: $(VENV)/.stamp ## mypy --strict
 	$(BIN)/mypy --strict $(TYPED)
@@ -52,7 +70,7 @@ types: $(VENV)/.stamp ## mypy --strict
 test: lint types ## what CI runs: lint, types and pytest
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-soak: $(VENV)/.stamp ## the tests that run for minutes
+soak: $(VENV)/.stamp docs ## the tests that run for minutes
 	$(BIN)/pytest -m soak --timeout=0 $(ARGS)
 	$(BIN)/python -m tests.counts
 
@@ -83,8 +101,13 @@ $(VERSIONS:%=test-%): test-%:
 	done; echo "Python $*: not installed, left out"
 
 $(VERSIONS:%=.venvs/%/.stamp): .venvs/%/.stamp: pyproject.toml
-	$(call make_venv,$(PYTHON),.venvs/$*,.[dev$(comma)sqlite$(comma)cbor2$(comma)cli])
+	$(call make_venv,$(PYTHON),.venvs/$*,.[dev$(comma)sqlite$(comma)cbor2$(comma)nats$(comma)cli])
+
+dist: $(VENV)/.stamp ## wheel and sdist in dist/, the same bytes for the same commit
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/python -m hatchling build
+	cd dist && sha256sum *
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .venvs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov
+	rm -rf $(VENV) .venvs build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov
 	find asyncpq tests bench docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -5,18 +5,21 @@
         job = await queue.get()
         await queue.task_done()
 
-The SQLite queues need the extra `sqlite`.
+The SQLite queues need the extra `sqlite`, and the queue on a server the extra `nats`.
 """
 
+import logging
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq import fsync, serializers
 from asyncpq.errors import (
+    AccessDenied,
     AlreadyAnswered,
     AsyncpqError,
     CorruptDatabase,
+    CorruptMessage,
     CorruptQueue,
     CorruptRecord,
     CorruptRow,
@@ -34,6 +37,8 @@ from asyncpq.errors import (
     QueueClosed,
     QueueFailed,
     QueueLocked,
+    RecordTooLarge,
+    ServerAway,
     SeveralQueues,
     StorageError,
     TooManyOpenFiles,
@@ -41,6 +46,7 @@ from asyncpq.errors import (
     Unreadable,
     WrongContext,
     WrongSerializer,
+    WrongSettings,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +54,9 @@ if TYPE_CHECKING:
     from asyncpq.copying import CopyReport, copy
     from asyncpq.deadletters import DeadLetter, DeadLetters, dead_letters
     from asyncpq.deliveries import Delivery
+    from asyncpq.forwarding import ForwardReport, forward
     from asyncpq.migrating import MigrationReport, Progress, migrate
+    from asyncpq.nats import AsyncNatsQueue
     from asyncpq.opened import Recovery
     from asyncpq.queue import AsyncQueue
     from asyncpq.reader import QueueReader
@@ -67,12 +75,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessDenied",
     "AlreadyAnswered",
     "AsyncQueue",
     "AsyncpqError",
     "CheckReport",
     "CopyReport",
     "CorruptDatabase",
+    "CorruptMessage",
     "CorruptQueue",
     "CorruptRecord",
     "CorruptRow",
@@ -83,6 +93,7 @@ __all__ = [
     "DeadLetters",
     "Delivery",
     "Empty",
+    "ForwardReport",
     "Full",
     "InTheWay",
     "Loss",
@@ -97,8 +108,10 @@ __all__ = [
     "QueueFailed",
     "QueueLocked",
     "QueueReader",
+    "RecordTooLarge",
     "Recovery",
     "RepairReport",
+    "ServerAway",
     "SeveralQueues",
     "StorageError",
     "TooManyOpenFiles",
@@ -106,6 +119,7 @@ __all__ = [
     "Unreadable",
     "WrongContext",
     "WrongSerializer",
+    "WrongSettings",
     "check",
     "copy",
     "dead_letters",
@@ -114,6 +128,10 @@ __all__ = [
     "repair",
     "serializers",
 ]
+
+
+# A library says nothing where nobody listens; logging would print warnings by itself.
+logging.getLogger("asyncpq").addHandler(logging.NullHandler())
 
 
 def _installed(library: str) -> bool:
@@ -134,6 +152,8 @@ if _installed("aiosqlite"):  # else `from asyncpq import *` would ask for them
         "AsyncUniqueAckQ",
         "AsyncUniqueQ",
     ]
+if _installed("nats"):
+    __all__ += ["AsyncNatsQueue", "forward"]
 
 
 # Imported for those who ask for it: a program that reads pays nothing for migrating, nor a command for what it leaves.
@@ -142,7 +162,9 @@ _LATER: Final = {
     "copying": ("CopyReport", "copy"),
     "deadletters": ("DeadLetter", "DeadLetters", "dead_letters"),
     "deliveries": ("Delivery",),
+    "forwarding": ("ForwardReport", "forward"),
     "migrating": ("MigrationReport", "Progress", "migrate"),
+    "nats": ("AsyncNatsQueue",),
     "opened": ("Recovery",),
     "queue": ("AsyncQueue",),
     "reader": ("QueueReader",),
@@ -154,7 +176,7 @@ _MODULES: Final = {name: module for module, names in _LATER.items() for name in 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, and keep it for the next time.
 
-    Without aiosqlite, asking for a SQLite queue says which extra to install.
+    Without aiosqlite, asking for a SQLite queue says which extra to install, and without nats-py the same of NATS.
     """
     sqlite = "sqlite" if name.startswith("Async") and name.endswith(("Q", "Queue")) else None
     if not (module := _MODULES.get(name, sqlite)):

@@ -1,8 +1,9 @@
-"""`python -m bench.page`: docs/performance.md shows the figures that were saved.
+"""`python -m bench.page`: docs/performance.md, and README.md, show the figures that were saved.
 
     docs/figures.json          what `--measure` left: each command's own JSON, and the conditions in it
     docs/performance.md        written by hand, but for the parts between two marks:
                                <!-- goals: made by a command --> ... <!-- end of goals -->
+    README.md                  the same, with the part "speed"
     docs/plots/*.svg           the curves
 
 --measure      runs the commands (about a quarter of an hour), or those that are named
@@ -30,10 +31,15 @@ ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
 FILE: Final = DOCS / "figures.json"
 PAGE: Final = DOCS / "performance.md"
+README: Final = ROOT / "README.md"
 BEGIN: Final = "<!-- {}: made by a command -->"
 END: Final = "<!-- end of {} -->"
 
 Saved = dict[str, Any]
+CALLS: Final = ("put", "get + task_done")
+OTHERS: Final = {
+    name: [f"{call}, persist-queue's {name}" for call in CALLS] for name in ("AsyncQueue", "Queue", "AsyncSQLiteQueue")
+}
 
 
 def goals(figures: Saved) -> str:
@@ -66,6 +72,27 @@ def fewer_syncs(figures: Saved) -> str:
     return f"{machine(figures)}.\n\n" + markdown_rows(one_sync.rows(figures))
 
 
+def speed(figures: Saved) -> str:
+    """What the goals were computed from, in the words of a newcomer."""
+    found = figures["figures"]
+    rows = [(what, *(found.get(key, "") if key else "" for key in keys)) for what, *keys in SPEED]
+    return f"{machine(figures['conditions'])}; an item of 21 bytes, medians.\n\n" + markdown_rows(
+        [("", "put", "get + task_done"), *rows]
+    )
+
+
+SPEED: Final = (
+    ("persist-queue's AsyncQueue (syncs nothing)", *OTHERS["AsyncQueue"]),
+    ("persist-queue's Queue", *OTHERS["Queue"]),
+    ("**asyncpq**, the default policy", "put, default policy", "get + task_done, default policy"),
+    ("**asyncpq**, `never`", "put, `never`", "get + task_done, `never`"),
+    ("**asyncpq**, `always`, one producer", "put, `always`, one producer", ""),
+    ("**asyncpq**, `always`, 256 producers, each", "put, `always`, 256 producers", ""),
+    ("one bare write + fdatasync", "write + fdatasync", ""),
+    ("persist-queue's AsyncSQLiteQueue", *OTHERS["AsyncSQLiteQueue"]),
+    ("**asyncpq**, SQLite, the same promise", *(f"{call}, SQLite, `interval(items=1)`" for call in CALLS)),
+    ("**asyncpq**, SQLite, the default policy", *(f"{call}, SQLite, `interval`" for call in CALLS)),
+)
 PARTS: Final[dict[str, Callable[[Saved], str]]] = {
     "goals": goals,
     "layers": put_by_layer,
@@ -73,6 +100,7 @@ PARTS: Final[dict[str, Callable[[Saved], str]]] = {
     "calls": each_call,
     "one_sync": fewer_syncs,
 }
+README_PARTS: Final[dict[str, Callable[[Saved], str]]] = {"speed": speed}
 COMMANDS: Final = {
     "goals": ["-m", "bench", "--json"],
     "layers": ["-m", "bench.layers", "--json"],
@@ -94,13 +122,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in options.measure or COMMANDS:
             figures[name] = measure(name)
             FILE.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    old = PAGE.read_text("utf-8")
-    new = page(old, figures)
+    for file, parts in ((PAGE, PARTS), (README, README_PARTS)):
+        old = file.read_text("utf-8")
+        new = page(old, figures | {"speed": figures["goals"]} if "goals" in figures else figures, parts)
+        if not options.check:
+            file.write_text(new, "utf-8")
+        elif new != old:
+            sys.exit(f"{file.name} does not show the figures of {FILE.name}: run `python -m bench.page`")
     if not options.check:
-        PAGE.write_text(new, "utf-8")
         draw(figures)
-    elif new != old:
-        sys.exit(f"{PAGE.name} does not show the figures of {FILE.name}: run `python -m bench.page`")
 
 
 def load() -> dict[str, Any]:
@@ -123,18 +153,18 @@ def measure(name: str) -> Any:
         return json.loads(file.read_text("utf-8"))
 
 
-def page(old: str, figures: Saved) -> str:
-    """Return the page *old* with what *figures* say between its marks.
+def page(old: str, figures: Saved, parts: dict[str, Callable[[Saved], str]] = PARTS) -> str:
+    """Return the page *old* with what *figures* say between its marks, by *parts*.
 
     Raises:
         ValueError: it has no place for them.
     """
-    for name, text in PARTS.items():
+    for name, text in parts.items():
         begin, end = BEGIN.format(name), END.format(name)
         before, mark, rest = old.partition(begin)
         _, last, after = rest.partition(end)
         if not mark or not last:
-            raise ValueError(f"{PAGE.name} has no lines {begin} and {end}")
+            raise ValueError(f"the page has no lines {begin} and {end}")
         shown = text(figures[name]) if name in figures else "Not measured yet."
         old = f"{before}{begin}\n\n{shown}\n\n{end}{after}"
     return old
