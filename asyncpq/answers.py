@@ -94,7 +94,9 @@ class Answers(Consumer):
 
     def ack(self, delivery: Delivery) -> Awaitable[Any] | None:
         """Store that the item is done with."""
-        claim = self._answered(delivery)
+        claim: Claim = delivery.claim
+        if claim.state != OUT or self._engine.refusal is not None:
+            self._answered(delivery)  # raises
         self._engine.finishing += 1
         return self._ack(claim, delivery)
 
@@ -149,8 +151,9 @@ class Answers(Consumer):
         claim.state = COMMITTING
         log, window = self._engine.log, self._window
         if window[0] is claim:
-            tail = self._tail()
-            return log.move_tail_now(*tail)
+            if len(window) == 1:  # one worker: the tail goes to the cursor, which need not become a Position
+                return log.move_tail_now(self._buffer.chunk, self._buffer.count, self._buffer.offset)
+            return log.move_tail_now(*self._tail())
         assert claim.record is not None
         return log.note_now(acked_note(claim.position, claim.record))
 

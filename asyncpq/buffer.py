@@ -15,6 +15,8 @@ from __future__ import annotations
 import bisect
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import call
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncpq.allowance import shared
@@ -298,15 +300,16 @@ class ReadBuffer:
 
     def take_many(self, limit: int) -> list[Any]:
         """Return up to *limit* items, at least one: as `take`; what stops it later is met by the next call."""
-        items = [self.take()]
+        items: list[Any] = []
         try:
-            while len(items) < limit and self.ready:
+            while len(items) < limit and (self.ready or not items):
                 if self._recent and not self._more and self._at >= len(self._block) and not self.returned:
                     self._take_recent(items, limit)
                 else:
                     items.append(self.take())
         except (NeedsRead, CorruptRecord):
-            pass
+            if not items:
+                raise
         return items
 
     def _take_recent(self, items: list[Any], limit: int) -> None:
@@ -314,7 +317,7 @@ class ReadBuffer:
         left = limit - len(items)
         if self._chunksize > 0:
             left = min(left, self._chunksize - self.count)
-        records = [self._recent.popleft() for _ in range(min(left, len(self._recent)))]
+        records = list(map(call, repeat(self._recent.popleft, min(left, len(self._recent)))))
         before = len(items)
         try:
             items += map(self._raw_loads, records)
@@ -329,10 +332,11 @@ class ReadBuffer:
             del items[before:]
             self._recent.extendleft(reversed(records))
             raise
-        self._recent_bytes -= sum(map(len, records))
+        length = len(b"".join(records))  # half of what a sum of lengths takes; recent records are bounded
+        self._recent_bytes -= length
         if not self._recent:
             self._keep_less()
-        self._advance(sum(map(len, records)), len(records))
+        self._advance(length, len(records))
 
     def record(self) -> bytes:
         """Return the next record as bytes and leave it: as `take`."""
@@ -355,7 +359,10 @@ class ReadBuffer:
             self._at = end
         elif self._recent and not self._more:
             record = self._recent[0]
-            value = self._load(record)
+            try:
+                value = self._raw_loads(record)
+            except Exception:
+                value = self._load(record)  # says what is wrong with it
             self._recent.popleft()
             self._recent_bytes -= len(record)
             if not self._recent and self._recent_limit > RECENT_OWN:

@@ -248,7 +248,9 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
             raise ValueError(f"max_items must be at least 1, not {max_items!r}")
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
-        engine = await self._enter(getting=True)
+        engine = self._engine
+        if engine is None or not (engine.thread == get_ident() and engine.runs()) or engine.refusal or engine.stopped:
+            engine = await self._enter(getting=True)
         now = monotonic()
         if now >= engine.turn.ends and engine.turn.over(now):
             await YIELD
