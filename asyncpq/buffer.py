@@ -302,7 +302,7 @@ class ReadBuffer:
         """Return up to *limit* items, at least one: as `take`; what stops it later is met by the next call."""
         items: list[Any] = []
         try:
-            while len(items) < limit and (self.ready or not items):
+            while len(items) < limit and (self.stored > self.got or self.returned or not items):
                 if self._recent and not self._more and self._at >= len(self._block) and not self.returned:
                     self._take_recent(items, limit)
                 else:

@@ -261,7 +261,8 @@ class AsyncQueue(Claiming, Lifecycle[Engine]):
             except (NeedsRead, CorruptRecord):
                 pass
             else:
-                engine.taken()
+                if engine.maxsize > 0 or engine.draining:
+                    engine.taken()
                 return items
         items = await self._consumer.get_many(max_items, timeout)
         engine.taken()
