@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -67,7 +68,7 @@ def look(spec: Spec) -> Sample:
     about = _about(spec)
     put, oldest = None, None
     if about.kind == "file":
-        put, oldest = _put(about), _written(spec.path / chunk_name(about.details["tail"][0]))
+        put, oldest = _put(about), _written(spec.path, about.details["tail"][0])
     elif about.kind == "sqlite":
         put, oldest = _rows(spec.path, about)
     return Sample(
@@ -97,11 +98,12 @@ def _put(about: About) -> int:
     return int(max(0, about.details["chunksize"]) * chunk + count)
 
 
-def _written(chunk: Path) -> float | None:
-    try:
-        return max(0.0, time.time() - os.stat(chunk, follow_symlinks=False).st_mtime)
-    except FileNotFoundError:  # consumed meanwhile
-        return None
+def _written(folder: Path, tail: int) -> float | None:
+    """Return the seconds since the chunk *tail* was written to, or the one behind it, where that was consumed now."""
+    for number in (tail, tail + 1):
+        with suppress(FileNotFoundError):
+            return max(0.0, time.time() - os.stat(folder / chunk_name(number), follow_symlinks=False).st_mtime)
+    return None
 
 
 def _rows(path: Path, about: About) -> tuple[int | None, float | None]:

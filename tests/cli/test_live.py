@@ -85,7 +85,8 @@ def test_peek_and_info_work_beside_a_writer(live: Path, command: Command) -> Non
         ran = command("peek", "-n", 5, live)
         assert (ran.status, len(ran.out.split())) == (0, 5)
         assert rising(ran.out)
-        assert 100 <= json.loads(command("info", "--json", live).out)["items"] <= 101
+        # What is taken between the look at info and the one at the chunks is left out: a chunk of 10, at most.
+        assert 90 <= json.loads(command("info", "--json", live).out)["items"] <= 101
 
 
 @pytest.mark.soak
