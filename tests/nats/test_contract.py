@@ -29,7 +29,7 @@ ATTEMPTS: Final = "the server counts deliveries, also those that a close gave ba
 SPEED: Final = "measures how the file queue shares the loop"
 
 NOT_HERE: Final[dict[str, str]] = {
-    "test_a_cancelled_claim_leaves_the_item": "the item may come before its put returns; test_queue.py cancels anywhere",
+    "test_a_cancelled_claim_leaves_the_item": "the item may come before its put returns; test_queue.py cancels at will",
     "test_nobody_overtakes_a_putter_who_was_let_go_on": ROOM,
     "test_maxsize_is_never_exceeded": ROOM,
     "test_nobody_takes_the_room_that_a_putter_was_promised": ROOM,
